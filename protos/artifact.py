@@ -1,0 +1,127 @@
+"""Artifacts on disk: complete or absent, and checked by whoever reads them.
+
+An artifact is a directory. Its `manifest.json` is written last; it lists every file with its size
+and SHA-256 and carries a fingerprint of them all, so that two artifacts made from one another can
+be told to belong together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from protos.errors import UserError
+
+MANIFEST = "manifest.json"
+_READ_BYTES = 1 << 20
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _describe_files(directory: pathlib.Path) -> dict[str, dict[str, Any]]:
+    paths = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / MANIFEST)
+    return {
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in paths
+    }
+
+
+def fingerprint(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """SHA-256 over the sorted names and checksums of an artifact's files."""
+    lines = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def new_artifact(directory: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yields a temporary directory that becomes `directory` when the block ends without an error.
+
+    The writer calls `write_manifest` as its last step. An artifact that stood at `directory` before
+    is replaced; after an error it is left as it was and the temporary directory is removed.
+    """
+    target = pathlib.Path(directory)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = target.with_name(f".{target.name}.building-{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        yield building
+        _replace(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _replace(building: pathlib.Path, target: pathlib.Path) -> None:
+    old = target.with_name(f".{target.name}.old-{os.getpid()}")
+    if target.exists():
+        target.rename(old)
+    building.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_manifest(directory: str | os.PathLike[str], format_name: str, **fields: Any) -> dict[str, Any]:
+    """Writes `manifest.json` over all files now in `directory` and returns it."""
+    directory = pathlib.Path(directory)
+    files = _describe_files(directory)
+    manifest = {"format": format_name, "fingerprint": fingerprint(files), **fields, "files": files}
+    path = directory / MANIFEST
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    temporary.rename(path)
+    return manifest
+
+
+def read_manifest(directory: str | os.PathLike[str], format_name: str) -> dict[str, Any]:
+    """Reads and checks an artifact: format, presence, size and checksum of every file.
+
+    Raises:
+      UserError: the directory is no complete artifact of this format, or a file in it is missing,
+        truncated or changed.
+    """
+    directory = pathlib.Path(directory)
+    path = directory / MANIFEST
+    if not directory.is_dir():
+        raise UserError(f"{directory} does not exist; expected a directory holding a {format_name} artifact")
+    if not path.is_file():
+        raise UserError(f"{directory} has no {MANIFEST}: it is not a complete {format_name} artifact; build it again")
+    manifest = json.loads(path.read_text())
+    if manifest.get("format") != format_name:
+        raise UserError(f"{path}: format is {manifest.get('format')!r}, expected {format_name!r}")
+    for name, expected in manifest["files"].items():
+        _check_file(directory / name, expected)
+    return manifest
+
+
+def _check_file(path: pathlib.Path, expected: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is missing though the manifest lists it; build the artifact again")
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        raise UserError(
+            f"{path} has {size} bytes, its manifest says {expected['bytes']}: the file is truncated or was"
+            " changed; build the artifact again"
+        )
+    if sha256(path) != expected["sha256"]:
+        raise UserError(f"{path} does not match the checksum in its manifest; build the artifact again")
+
+
+def require_same_model(index: Mapping[str, Any], model: Mapping[str, Any], index_dir: str, model_dir: str) -> None:
+    """Raises UserError unless the index was built from exactly this exported model."""
+    if index["model_fingerprint"] != model["fingerprint"]:
+        raise UserError(
+            f"index {index_dir} was built from another model: it names {index['model_fingerprint'][:12]}, the"
+            f" export {model_dir} is {model['fingerprint'][:12]}; build the index again from this export"
+        )
