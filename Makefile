@@ -1,0 +1,43 @@
+# Every command of a developer. Each target makes .venv first where it is missing or stale.
+
+DATA ?=
+export PYTHON
+PY := .venv/bin/python
+UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --quiet --generate-hashes \
+	--python-version 3.11 $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format protos lock clean
+
+help:  ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' Makefile
+
+install:  ## Make .venv hold exactly the lock (the other targets do this by themselves).
+	@requirements/install
+
+demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synthetic chooses the data.
+	$(PY) -m pipeline.demo $(if $(DATA),--data "$(DATA)") --output build/demo
+
+test: install  ## Run the tests; ARGS="-k words tests/serving" runs some of them.
+	$(PY) -m pytest $(ARGS)
+
+lint: install  ## Check style and formatting.
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: install  ## Mend style and formatting.
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+protos: install  ## Generate protos/*_pb2.py.
+	$(PY) -m grpc_tools.protoc -I. --python_out=. protos/*.proto
+
+# The client runs anywhere; the rest is for Linux, the only system that all of it has wheels for.
+lock: install  ## Pin what setup.py asks for, with hashes; UPGRADE=1 takes the newest that fits.
+	$(UV_COMPILE) --universal requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(UV_COMPILE) --python-platform linux --extra dev setup.py -o requirements/dev.txt
+	$(UV_COMPILE) --universal --constraint requirements/dev.txt setup.py -o requirements/client.txt
+
+clean:  ## Remove what was built, but not .venv.
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +

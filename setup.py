@@ -1,0 +1,55 @@
+"""The one distribution of SparCode.
+
+The base install is a client: it asks a server for recommendations and needs no TensorFlow. Each
+extra adds what one room needs. `make lock` pins all of this, with hashes, in requirements/.
+"""
+
+from setuptools import find_packages, setup
+
+ROOMS = ("trainer", "beam_index", "serving", "pipeline", "protos")
+
+CLIENT = [
+    "grpcio>=1.85.1,<2",
+    "numpy>=2,<3",
+    "protobuf>=6.33.5,<7",  # generated messages refuse a runtime older than their generator
+]
+MODELS = [
+    "tensorflow==2.20.*",  # not newer than the newest TensorFlow Serving, which loads what this exports
+    "pyarrow==25.*",
+]
+TRAINER = [
+    *MODELS,
+    "tf-keras==2.20.*",
+    "tensorflow-recommenders==0.7.7",
+    "pandas>=3,<4",
+    "PyYAML>=6,<7",
+    "scipy>=1.17,<2",
+    "setuptools<81",  # tensorboard imports pkg_resources, which setuptools 81 dropped
+    "tqdm>=4.60,<5",
+]
+BEAM = [*MODELS, "apache-beam==2.77.0"]
+SERVING = [*MODELS, "tensorflow-serving-api==2.20.*", "grpcio-health-checking>=1.80,<2"]
+ALL = sorted({*TRAINER, *BEAM, *SERVING})
+DEV = [
+    *ALL,
+    "grpcio-tools>=1.80,<2",
+    "hypothesis>=6,<7",
+    "matplotlib>=3.10,<4",
+    "pytest>=9,<10",
+    "pytest-timeout>=2.4,<3",
+    "pytest-xdist>=3.8,<4",
+    "ruff==0.17.*",  # a minor release may change the formatting
+]
+
+setup(
+    name="sparcode",
+    version="0.1.0",
+    description="Recommendations by sparse codes: an all-to-all scorer run offline, served by table look-ups",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=[name for room in ROOMS for name in (room, f"{room}.*")]),
+    package_data={"trainer": ["presets/*.yaml"], "protos": ["*.proto"]},
+    install_requires=CLIENT,
+    extras_require={"trainer": TRAINER, "beam": BEAM, "serving": SERVING, "all": ALL, "dev": DEV},
+)
