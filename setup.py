@@ -45,7 +45,7 @@ setup(
     name="sparcode",
     version="0.1.0",
     description="Recommendations by sparse codes: an all-to-all scorer run offline, served by table look-ups",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=[name for room in ROOMS for name in (room, f"{room}.*")]),
