@@ -1,0 +1,136 @@
+"""Writes a trained model as an export: two SavedModels, the catalogue, sample queries, a manifest."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from protos.artifact import new_artifact, write_manifest
+from protos.errors import UserError
+from trainer.layers.tokenizers import PADDING
+from trainer.model import SparCode
+
+FORMAT = "sparcode.export/1"
+_VOCABULARY = "item_ids.txt"
+
+
+class QueryModule(tf.Module):
+    """Public item ids of a history in; codes, keys, tokens and distances out."""
+
+    def __init__(self, model: SparCode, vocabulary: str) -> None:
+        super().__init__()
+        self.model = model
+        self.max_history = model.config.data.max_history
+        # An asset, not a constant: the graph stays small however large the catalogue.
+        self.rows = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                vocabulary, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            ),
+            default_value=PADDING,
+        )
+
+    def windows(self, history: tf.Tensor) -> tf.Tensor:
+        """Ids `[B, H]` to rows `[B, max_history]`: the last known ones, right-aligned, -1 on the left."""
+        rows = tf.cast(self.rows.lookup(history), tf.int32)
+        known_last = tf.argsort(tf.cast(rows != PADDING, tf.int32), axis=1, stable=True)
+        packed = tf.gather(rows, known_last, batch_dims=1)
+        padded = tf.pad(packed, [[0, 0], [self.max_history, 0]], constant_values=PADDING)
+        return padded[:, -self.max_history :]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")])
+    def encode(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See the contract of run/export: history `[B, H]` string to codes, keys, tokens, distances."""
+        windows = self.windows(history)
+        quantized = self.model.quantize(self.model.last_query_vectors(windows))
+        return {
+            "codes": quantized.codes,
+            "keys": quantized.keys,
+            "tokens": quantized.tokens,
+            "distances": quantized.distances,
+        }
+
+
+class ScorerModule(tf.Module):
+    """Code keys and catalogue rows in; scores before bias and ReLU out."""
+
+    def __init__(self, model: SparCode) -> None:
+        super().__init__()
+        self.model = model
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")]
+    )
+    def score(self, keys: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        """keys `[C]`, items `[I]` to scores `[C, I]`."""
+        return {"scores": self.model.score_codes(keys, items)}
+
+
+def export(
+    model: SparCode, catalogue: dict[str, Sequence[Any]], queries: Sequence[np.ndarray], directory: str | os.PathLike[str]
+) -> pathlib.Path:
+    """Writes the export of a trained model.
+
+    Args:
+      model: with its codebooks active.
+      catalogue: columns item_id, title and genres, one entry a row.
+      queries: histories (rows, oldest first) whose codes an index of observed codes covers.
+      directory: where to; replaced as a whole when the export is complete.
+
+    Raises:
+      UserError: the codebooks were never started, or an item id cannot stand on a line of its own.
+    """
+    if not bool(model.quantizer.active):
+        raise UserError(
+            f"the model has no codes yet: it trained {model.config.quantizer.warmup_epochs} unquantised epochs"
+            " (quantizer.warmup_epochs) and stopped; train for more epochs (training.epochs)"
+        )
+    ids = [str(item) for item in catalogue["item_id"]]
+    _check_ids(ids)
+    directory = pathlib.Path(directory)
+    with new_artifact(directory) as building:
+        _save_models(model, ids, building)
+        pq.write_table(pa.table({name: list(values) for name, values in catalogue.items()}), building / "items.parquet")
+        histories = [[ids[row] for row in history] for history in queries]
+        pq.write_table(pa.table({"history": pa.array(histories, pa.list_(pa.string()))}), building / "queries.parquet")
+        versions = {"tensorflow": tf.__version__, "sparcode": metadata.version("sparcode")}
+        write_manifest(building, FORMAT, model=_describe(model), versions=versions)
+    return directory
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    for row, item in enumerate(ids):
+        if not item or "\n" in item or "\r" in item:
+            raise UserError(f"item id {item!r} in row {row} of the catalogue: an id is one line of text, not empty")
+
+
+def _save_models(model: SparCode, ids: Sequence[str], building: pathlib.Path) -> None:
+    vocabulary = building / _VOCABULARY
+    vocabulary.write_text("".join(f"{item}\n" for item in ids), encoding="utf-8")
+    query = QueryModule(model, str(vocabulary))
+    tf.saved_model.save(query, str(building / "query"), signatures=query.encode.get_concrete_function())
+    scorer = ScorerModule(model)
+    tf.saved_model.save(scorer, str(building / "scorer"), signatures=scorer.score.get_concrete_function())
+    vocabulary.unlink()  # the SavedModel keeps its own copy among its assets
+
+
+def _describe(model: SparCode) -> dict[str, Any]:
+    quantizer = model.config.quantizer
+    return {
+        "quantizer": quantizer.structure,
+        "num_items": model.num_items,
+        "num_query_tokens": quantizer.num_query_tokens,
+        "num_codebooks": quantizer.num_codebooks,
+        "num_codewords": quantizer.num_codewords,
+        "num_slots": quantizer.num_slots,
+        "dim": model.config.tokenizer.dim,
+        "bias": float(model.bias),
+        "max_history": model.config.data.max_history,
+    }

@@ -1,0 +1,1 @@
+"""The model's layers: tokenizer, quantizer, scorer."""

@@ -1,0 +1,30 @@
+"""A trained model as a ranker of the whole catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.evaluation import top_k_unseen
+from trainer.model import SequenceModel
+from trainer.windows import pad_histories
+
+
+class ModelRanker:
+    """Ranks every unseen item for histories by a model's catalogue scores.
+
+    Args:
+      model: built and trained.
+    """
+
+    def __init__(self, model: SequenceModel) -> None:
+        self._length = model.config.data.max_history
+        signature = [tf.TensorSpec([None, self._length], tf.int32)]
+        self._scores = tf.function(model.catalogue_scores, input_signature=signature)
+
+    def __call__(self, histories: Sequence[np.ndarray], k: int) -> np.ndarray:
+        """The k best unseen rows of each history `[B, k]` int32, best first, -1 where there are fewer."""
+        windows = tf.constant(pad_histories(histories, self._length))
+        return top_k_unseen(self._scores(windows).numpy(), histories, k)

@@ -1,0 +1,258 @@
+"""The training loop: Keras fit, a k-means start, validation, early stop, and a run that can be resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from trainer.codebooks import start_codebooks
+from trainer.config import TrainingConfig
+from trainer.evaluation import evaluate
+from trainer.layers.tokenizers import PADDING
+from trainer.model import SequenceModel, SparCode
+from trainer.ranking import ModelRanker
+from trainer.windows import steps_per_epoch, training_dataset
+
+SELECTED_BY = "ndcg@50"
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """How a run ended: the best validation score, its epoch, and the epochs trained."""
+
+    best_score: float
+    best_epoch: int
+    epochs: int
+
+
+class LinearWarmup(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises linearly to `peak` over `steps` and stays."""
+
+    def __init__(self, peak: float, steps: int) -> None:
+        self.peak, self.steps = peak, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The rate at a step."""
+        done = (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1)
+        return self.peak * tf.minimum(done, 1.0)
+
+    def get_config(self) -> dict[str, float]:
+        """Arguments to build it again."""
+        return {"peak": self.peak, "steps": self.steps}
+
+
+class RunState(tf.Module):
+    """What a run must remember beside its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = tf.Variable(0, dtype=tf.int64)
+        self.best_score = tf.Variable(-1.0, dtype=tf.float64)
+        self.best_epoch = tf.Variable(0, dtype=tf.int64)
+        self.rounds_without_gain = tf.Variable(0, dtype=tf.int64)
+        self.finished = tf.Variable(False)
+
+
+class Run:
+    """The checkpoints of one job directory: the newest state to resume from, and the best weights."""
+
+    def __init__(self, model: SequenceModel, job_dir: pathlib.Path) -> None:
+        self.model, self.state = model, RunState()
+        everything = tf.train.Checkpoint(model=model, optimizer=model.optimizer, state=self.state)
+        self._latest = tf.train.CheckpointManager(everything, str(job_dir / "checkpoints"), max_to_keep=2)
+        weights = tf.train.Checkpoint(model=model)
+        self._best = tf.train.CheckpointManager(weights, str(job_dir / "checkpoints" / "best"), max_to_keep=1)
+
+    def resume(self) -> bool:
+        """Restores the newest checkpoint; False when there is none."""
+        return self._latest.restore_or_initialize() is not None
+
+    def save(self) -> None:
+        """Writes the state to resume from."""
+        self._latest.save(checkpoint_number=int(self.state.epoch))
+
+    def save_best(self) -> None:
+        """Writes the weights as the best so far."""
+        self._best.save(checkpoint_number=int(self.state.epoch))
+
+    def restore_best(self) -> None:
+        """Puts the best weights back into the model."""
+        if self._best.latest_checkpoint:
+            # The best checkpoint holds no optimizer: training is over when it is read.
+            tf.train.Checkpoint(model=self.model).restore(self._best.latest_checkpoint).expect_partial()
+
+
+class CodebookStart(tf.keras.callbacks.Callback):
+    """Places the codewords by k-means once the unquantised warm-up is over."""
+
+    def __init__(self, windows: np.ndarray, config: TrainingConfig) -> None:
+        super().__init__()
+        self.windows, self.training = windows, config
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Acts at the first epoch after the warm-up."""
+        quantizer = self.model.quantizer
+        if bool(quantizer.active) or epoch < quantizer.config.warmup_epochs:
+            return
+        tokens = self._tokens()
+        codebooks, shares = start_codebooks(tokens, quantizer.config, self.training.seed)
+        steps = steps_per_epoch(self.windows, self.training.batch_size)
+        per_step = np.count_nonzero(self.windows[:, 1:] != PADDING) / steps
+        tokens_per_slot = quantizer.config.num_query_tokens / quantizer.config.num_slots
+        quantizer.activate(codebooks, (shares * per_step * tokens_per_slot).astype(np.float32))
+
+    def _tokens(self) -> np.ndarray:
+        """Tokens of a sample of training positions."""
+        wanted = 100 * self.model.config.quantizer.num_codewords
+        order = np.random.default_rng(self.training.seed).permutation(len(self.windows))
+        found, count = [], 0
+        for start in range(0, len(order), self.training.batch_size):
+            batch = self.windows[order[start : start + self.training.batch_size]]
+            vectors = self.model.query_vectors(tf.constant(batch[:, :-1]))
+            queries = tf.boolean_mask(vectors, batch[:, 1:] != PADDING)
+            residual = self.model.quantizer.config.structure == "residual"
+            tokens = queries if residual else self.model.quantize(queries).tokens
+            found.append(tokens.numpy())
+            count += len(found[-1])
+            if count >= wanted:
+                break
+        return np.concatenate(found)
+
+
+class Validation(tf.keras.callbacks.Callback):
+    """Ranks the validation queries, keeps the best weights, and stops early."""
+
+    def __init__(self, run: Run, queries, config: TrainingConfig) -> None:
+        super().__init__()
+        self.state, self.queries, self.training, self.checkpoints = run.state, queries, config, run
+        self.ranker: ModelRanker | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Evaluates every `validate_every` epochs, once the model is what will be served."""
+        self.state.epoch.assign(epoch + 1)
+        if (epoch + 1) % self.training.validate_every and epoch + 1 < self.training.epochs:
+            return
+        self.ranker = self.ranker or ModelRanker(self.model)
+        metrics = evaluate(self.ranker, self.queries)
+        logs.update({f"val_{name}": value for name, value in metrics.means().items()})
+        if isinstance(self.model, SparCode):
+            if not bool(self.model.quantizer.active):
+                return
+            logs.update(code_diagnostics(self.model))
+        self._keep_best(metrics.means()[SELECTED_BY])
+
+    def _keep_best(self, score: float) -> None:
+        if score > float(self.state.best_score):
+            self.state.best_score.assign(score)
+            self.state.best_epoch.assign(self.state.epoch)
+            self.state.rounds_without_gain.assign(0)
+            self.checkpoints.save_best()
+        else:
+            self.state.rounds_without_gain.assign_add(1)
+        if int(self.state.rounds_without_gain) >= self.training.patience:
+            self.model.stop_training = True
+
+
+def code_diagnostics(model: SparCode) -> dict[str, float]:
+    """Perplexity of each codebook, codes in use, and the share of (code, item) scores that are zero."""
+    counts = model.quantizer.counts.numpy()
+    shares = counts / counts.sum(-1, keepdims=True)
+    perplexity = np.exp(-np.sum(shares * np.log(np.maximum(shares, 1e-12)), -1))
+    logs = {f"perplexity/slot_{s}_book_{m}": float(value) for (s, m), value in np.ndenumerate(perplexity)}
+    space = model.config.quantizer.code_space
+    keys = np.linspace(0, space.size - 1, min(space.size, 256)).astype(np.int64)
+    scores = model.score_codes(tf.constant(keys), tf.range(model.num_items)) + model.bias
+    logs["zero_scores"] = float(tf.reduce_mean(tf.cast(scores <= 0, tf.float32)))
+    logs["codes_in_use"] = float(np.count_nonzero(counts >= 0.1 * counts.mean(-1, keepdims=True)))
+    return logs
+
+
+class Saver(tf.keras.callbacks.Callback):
+    """Writes checkpoints; the last callback, so that a checkpoint holds the epoch's whole outcome."""
+
+    def __init__(self, run: Run, config: TrainingConfig) -> None:
+        super().__init__()
+        self.checkpoints, self.training = run, config
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Saves every `checkpoint_every` epochs."""
+        if (epoch + 1) % self.training.checkpoint_every == 0:
+            self.checkpoints.save()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Saves the end, so that the same command again trains no further."""
+        self.checkpoints.state.finished.assign(True)
+        self.checkpoints.save()
+
+
+class Progress(tf.keras.callbacks.Callback):
+    """A progress bar over epochs; silent when standard error is no terminal."""
+
+    def __init__(self, label: str, start: int, total: int) -> None:
+        super().__init__()
+        self.bar = tqdm(total=total, initial=start, desc=label, unit="epoch", disable=not sys.stderr.isatty())
+        self.shown: dict[str, str] = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Moves the bar."""
+        names = {"loss": "loss", f"val_{SELECTED_BY}": SELECTED_BY}
+        self.shown |= {short: f"{logs[name]:.4f}" for name, short in names.items() if name in logs}
+        self.bar.set_postfix(self.shown)
+        self.bar.update()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Closes the bar."""
+        self.bar.close()
+
+
+def compile_model(model: SequenceModel) -> None:
+    """Gives the model its optimizer: Adam, or AdamW where there is weight decay; gradients clipped by norm."""
+    config = model.config.training
+    rate = LinearWarmup(config.learning_rate, config.warmup_steps)
+    if config.weight_decay:
+        optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=5.0)
+    else:
+        optimizer = tf.keras.optimizers.Adam(rate, global_clipnorm=5.0)
+    model.compile(optimizer=optimizer)
+    # Variables must exist before a checkpoint is restored, or restoring is deferred past the first step.
+    model.catalogue_scores(tf.constant([[0]]))
+    optimizer.build(model.trainable_variables)
+
+
+def fit(model: SequenceModel, windows: np.ndarray, validation, job_dir: pathlib.Path, label: str) -> FitResult:
+    """Trains `model`, resuming what `job_dir` holds, and leaves the best weights in it.
+
+    Args:
+      model: built, not compiled.
+      windows: `[W, T + 1]` from training_windows.
+      validation: EvaluationQueries that choose the best epoch.
+      job_dir: gets `checkpoints/` and `logs/`.
+      label: of the progress bar.
+    """
+    config = model.config.training
+    compile_model(model)
+    run = Run(model, job_dir)
+    run.resume()
+    epoch = int(run.state.epoch)
+    if not bool(run.state.finished):
+        dataset = training_dataset(windows, config.batch_size, config.seed, int(model.step))
+        callbacks = [Validation(run, validation, config), Progress(label, epoch, config.epochs)]
+        if isinstance(model, SparCode):
+            callbacks.insert(0, CodebookStart(windows, config))
+        callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
+        callbacks.append(Saver(run, config))
+        model.fit(
+            dataset,
+            steps_per_epoch=steps_per_epoch(windows, config.batch_size),
+            initial_epoch=epoch,
+            epochs=config.epochs,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    run.restore_best()
+    return FitResult(float(run.state.best_score), int(run.state.best_epoch), int(run.state.epoch))
