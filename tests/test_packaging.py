@@ -180,6 +180,58 @@ def test_the_client_runs_at_the_versions_that_are_tested() -> None:
     assert pins(ROOT / "requirements" / "client.txt").items() <= pins(ROOT / "requirements" / "dev.txt").items()
 
 
+# --- The installation ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
+    """What `requirements/install` reads, and a `bin` with all that it runs but a Python."""
+    checkout = tmp_path / "a path with spaces"
+    shutil.copytree(ROOT / "requirements", checkout / "requirements")
+    shutil.copy(ROOT / "setup.py", checkout)
+    (checkout / "bin").mkdir()
+    for tool in ("cat", "cksum", "dirname", "rm", "sh"):
+        (checkout / "bin" / tool).symlink_to(shutil.which(tool))
+    return checkout
+
+
+def install(checkout: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    command = checkout / "requirements" / "install"
+    return subprocess.run([command], env={"PATH": str(checkout / "bin")}, capture_output=True, text=True)
+
+
+def script(path: pathlib.Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def test_without_python_3_11_the_install_says_so(checkout: pathlib.Path) -> None:
+    script(checkout / "bin" / "python3", "echo Python 3.13.1; exit 1")
+    result = install(checkout)
+    assert result.returncode == 1
+    assert "no Python 3.11 found (tried python3.11, python3; python3 is Python 3.13.1)" in result.stderr
+    assert "make PYTHON=/path/to/python3.11" in result.stderr
+
+
+def test_without_venv_the_install_names_the_package(checkout: pathlib.Path) -> None:
+    script(checkout / "bin" / "python3.11", 'case "$2" in *ensurepip*) exit 1 ;; esac')
+    result = install(checkout)
+    assert result.returncode == 1
+    assert "python3.11 has no venv module; on Debian: apt-get install python3.11-venv" in result.stderr
+
+
+def test_an_environment_that_holds_the_lock_is_left_alone_until_the_lock_changes(checkout: pathlib.Path) -> None:
+    locked = "cat requirements/bootstrap.txt requirements/dev.txt setup.py requirements/install; pwd"
+    stamp = run("sh", "-c", f"{{ {locked}; }} | cksum", cwd=checkout)
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / "installed").write_text(stamp)
+    done = install(checkout)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with (checkout / "requirements" / "dev.txt").open("a") as lock:
+        lock.write("# changed\n")
+    assert "no Python 3.11 found" in install(checkout).stderr  # it went on to install
+
+
 # --- The distribution ----------------------------------------------------------------------------
 
 
