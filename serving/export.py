@@ -1,0 +1,195 @@
+"""`python -m serving.export`: joins an exported model and its index into one servable."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from protos.artifact import MANIFEST, new_artifact, read_manifest, require_same_model, write_manifest
+from protos.codes import CodeSpace
+from protos.errors import UserError, run_cli
+from serving.catalogue import Catalogue
+from serving.index import Index, read_index
+from serving.lists import PostingLists
+from serving.retrieval import AnswerOptions, Retrieval
+from serving.sums import CompletedSums, SparseSums, Sums
+from serving.warmup import write_warmup
+
+MODEL_FORMAT = "sparcode.export/1"
+SERVABLE_FORMAT = "sparcode.servable/1"
+EXTRA = "assets.extra"
+# The newest released TensorFlow Serving; it does not load what a newer TensorFlow saved.
+NEWEST_SERVER = (2, 20)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """What to export.
+
+    Attributes:
+      model: directory of the exported model, `run/export`.
+      index: directory of an index built from that model.
+      output: version directory to write; its name is the version, a positive integer.
+      sums: "sparse" or "completed", see `serving.sums`.
+      answers: k, and whether items of the history may be returned.
+      overwrite: whether an existing version may be replaced.
+    """
+
+    model: pathlib.Path
+    index: pathlib.Path
+    output: pathlib.Path
+    sums: Literal["sparse", "completed"] = "completed"
+    answers: AnswerOptions = dataclasses.field(default_factory=AnswerOptions)
+    overwrite: bool = False
+
+
+def export(options: ExportOptions) -> dict[str, Any]:
+    """Writes the servable and returns its manifest.
+
+    Raises:
+      UserError: the options, the model or the index do not allow it; nothing is written then.
+    """
+    _check_options(options)
+    model = read_manifest(options.model, MODEL_FORMAT)
+    index = read_index(options.index, with_block=options.sums == "completed")
+    require_same_model(index.manifest, model, str(options.index), str(options.model))
+    if not index.keys.size:
+        raise UserError(
+            f"index {options.index} has no postings: no item scores above 0 for any code; train the model longer,"
+            " export it and build the index again"
+        )
+    with new_artifact(options.output) as building:
+        _save_model(building, options, model["model"], index)
+        return _write_extra(building, options, model, index)
+
+
+def _check_options(options: ExportOptions) -> None:
+    name = options.output.name
+    if not name.isascii() or not name.isdecimal() or name.startswith("0"):
+        raise UserError(
+            f"--output {options.output}: the last part is the version and must be a positive integer, found"
+            f" {name!r}; TensorFlow Serving ignores other directories; for example {options.output.parent / '1'}"
+        )
+    if options.output.exists() and not options.overwrite:
+        raise UserError(f"--output {options.output} exists; choose the next version, or replace it by --overwrite")
+    if options.answers.default_k < 1:
+        raise UserError(f"--default_k is {options.answers.default_k}; at least 1 item must be returned")
+    _check_tensorflow(tf.__version__)
+
+
+def _check_tensorflow(version: str) -> None:
+    if tuple(int(part) for part in version.split(".")[:2]) > NEWEST_SERVER:
+        server = ".".join(map(str, NEWEST_SERVER))
+        raise UserError(
+            f"TensorFlow is {version}, but the newest TensorFlow Serving is {server}, which does not load what a newer"
+            f" TensorFlow saves; install tensorflow=={server}.*"
+        )
+
+
+def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index) -> None:
+    space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
+    with tempfile.TemporaryDirectory() as scratch:
+        retrieval = Retrieval(
+            query_model=tf.saved_model.load(str(options.model / "query")),
+            lists=PostingLists(index, space),
+            sums=_sums(options, index),
+            catalogue=Catalogue(_item_ids(options.model, model), pathlib.Path(scratch) / "served_item_ids.txt"),
+            options=options.answers,
+        )
+        signatures = {"serving_default": retrieval.recommend.get_concrete_function()}
+        tf.saved_model.save(retrieval, str(building), signatures)
+
+
+def _sums(options: ExportOptions, index: Index) -> Sums:
+    if options.sums == "sparse":
+        return SparseSums()
+    if index.block is None:
+        raise UserError(
+            f"--sums completed needs the completion block, which index {options.index} does not have; build the index"
+            " without --no_block, or export with --sums sparse"
+        )
+    return CompletedSums(index.block)
+
+
+def _item_ids(model_dir: pathlib.Path, model: Mapping[str, Any]) -> list[str]:
+    ids = pq.read_table(model_dir / "items.parquet", columns=["item_id"])["item_id"].to_pylist()
+    if len(ids) != model["num_items"]:
+        raise UserError(
+            f"{model_dir / 'items.parquet'} has {len(ids)} items, the model's manifest says {model['num_items']};"
+            " export the model again"
+        )
+    return ids
+
+
+def _write_extra(
+    building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index
+) -> dict[str, Any]:
+    extra = building / EXTRA
+    extra.mkdir()
+    histories = pq.read_table(options.model / "queries.parquet", columns=["history"]).slice(0, 32)["history"]
+    write_warmup(extra, histories.to_pylist(), model["model"]["max_history"])
+    manifest = write_manifest(
+        building,
+        SERVABLE_FORMAT,
+        model_fingerprint=model["fingerprint"],
+        index_fingerprint=index.manifest["fingerprint"],
+        model=model["model"],
+        sums=options.sums,
+        **dataclasses.asdict(options.answers),
+        lists=len(index.keys),
+        postings=len(index.items),
+        items=model["model"]["num_items"],
+        versions={"tensorflow": tf.__version__, "index": index.manifest["versions"], "model": model["versions"]},
+    )
+    # Beside the warmup file, where TensorFlow Serving expects what is not its own; it covers the whole version.
+    (building / MANIFEST).rename(extra / MANIFEST)
+    return manifest
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.export",
+        description="Joins an exported model and an index built from it into one servable: a SavedModel of stock"
+        " TensorFlow ops, with a warmup file, that TensorFlow Serving loads as it is.",
+        epilog="Example: python -m serving.export --model run/export --index index --output servable/1",
+    )
+    parser.add_argument("--model", type=pathlib.Path, required=True, help="exported model, run/export")
+    parser.add_argument("--index", type=pathlib.Path, required=True, help="index built by beam_index.build")
+    parser.add_argument(
+        "--output", type=pathlib.Path, required=True, help="version directory to write, its name a number: servable/1"
+    )
+    parser.add_argument(
+        "--sums",
+        choices=["sparse", "completed"],
+        default="completed",
+        help="how an item's score is made: 'sparse' adds up its postings in the lists of the query (small, fast);"
+        " 'completed' adds what every token of the query contributes, from the index's 8-bit block (more accurate,"
+        " takes codes x items bytes of memory); default: %(default)s",
+    )
+    parser.add_argument("--default_k", type=int, default=100, help="items returned for a query; default: %(default)s")
+    parser.add_argument("--keep_seen", action="store_true", help="also return items of the query's own history")
+    parser.add_argument("--overwrite", action="store_true", help="replace the version if it exists")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    arguments = vars(_parser().parse_args(argv))
+    answers = AnswerOptions(arguments.pop("default_k"), arguments.pop("keep_seen"))
+    options = ExportOptions(**arguments, answers=answers)
+    manifest = export(options)
+    print(
+        f"{options.output}: {manifest['items']} items, {manifest['lists']} lists, {manifest['postings']} postings,"
+        f" {options.sums} sums, the best {answers.default_k} for a query"
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,145 @@
+"""Reads an index: the posting lists and the completion block, checked against its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from protos.artifact import read_manifest
+from protos.errors import UserError
+from protos.index_pb2 import BlockTile, PostingList
+
+INDEX_FORMAT = "sparcode.index/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Contributions of every list's code to every item: `offset + scale * value`, by tiles of items.
+
+    Attributes:
+      values: `[C, I]` uint8.
+      offset: `[C, T]` float32, T tiles.
+      scale: `[C, T]` float32.
+      tile_items: items of a tile; the last tile may hold fewer.
+    """
+
+    values: np.ndarray
+    offset: np.ndarray
+    scale: np.ndarray
+    tile_items: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """An index in memory. Only its non-empty lists: an empty one is as good as none to a query.
+
+    Attributes:
+      manifest: the index's `manifest.json`.
+      keys: `[C]` int64, ascending; the code key of each list.
+      offsets: `[C + 1]` int64; list `c` has the postings `offsets[c]` to `offsets[c + 1] - 1`.
+      items: `[P]` int32 catalogue rows.
+      scores: `[P]` float32, all > 0.
+      block: rows in the order of `keys`; None if the index has none or it was not asked for.
+    """
+
+    manifest: Mapping[str, Any]
+    keys: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    block: Block | None
+
+
+def read_index(directory: pathlib.Path, *, with_block: bool) -> Index:
+    """Reads the index at `directory`, its block only if `with_block`.
+
+    Raises:
+      UserError: the directory is no complete index (missing, truncated or changed files), or what
+        its files hold contradicts the manifest.
+    """
+    manifest = read_manifest(directory, INDEX_FORMAT)
+    keys, lengths, items, scores = _read_postings(directory, manifest)
+    listed = lengths > 0
+    block = _read_block(directory, manifest, listed) if with_block and manifest["block"] else None
+    offsets = np.concatenate([[0], np.cumsum(lengths[listed])]).astype(np.int64)
+    return Index(manifest, keys[listed], offsets, items, scores, block)
+
+
+def _records(directory: pathlib.Path, manifest: Mapping[str, Any], prefix: str) -> Iterator[bytes]:
+    paths = [str(directory / name) for name in sorted(manifest["files"]) if name.startswith(prefix)]
+    return tf.data.TFRecordDataset(paths).as_numpy_iterator()
+
+
+def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequence[np.ndarray]:
+    """Keys `[C]`, lengths `[C]`, items `[P]` and scores `[P]` of all lists, empty ones included."""
+    num_lists, num_postings = manifest["codes"], manifest["postings"]
+    keys, lengths = np.zeros(num_lists, np.int64), np.zeros(num_lists, np.int64)
+    items, scores = np.zeros(num_postings, np.int32), np.zeros(num_postings, np.float32)
+    lists = end = 0
+    for lists, record in enumerate(_records(directory, manifest, "postings-"), start=1):
+        posting_list = PostingList.FromString(record)
+        start, end = end, end + len(posting_list.items)
+        _check_list(directory, manifest, posting_list, fits=lists <= num_lists and end <= num_postings)
+        keys[lists - 1], lengths[lists - 1] = posting_list.key, len(posting_list.items)
+        items[start:end], scores[start:end] = posting_list.items, posting_list.scores
+    _require(lists == num_lists, directory, f"it has {lists} posting lists, its manifest says {num_lists}")
+    _require(end == num_postings, directory, f"it has {end} postings, its manifest says {num_postings}")
+    _require(bool((np.diff(keys) > 0).all()), directory, "its posting lists are not in ascending order of their keys")
+    return keys, lengths, items, scores
+
+
+def _check_list(directory: pathlib.Path, manifest: Mapping[str, Any], found: PostingList, *, fits: bool) -> None:
+    _require(fits, directory, f"at list {found.key} it holds more than the manifest counts")
+    items = np.asarray(found.items)
+    num_items = manifest["items"]
+    _require(
+        len(items) == len(found.scores),
+        directory,
+        f"list {found.key} has {len(items)} items but {len(found.scores)} scores",
+    )
+    outside = items[(items < 0) | (items >= num_items)]
+    _require(
+        not outside.size,
+        directory,
+        f"list {found.key} names item row {outside[:1].tolist()}; the catalogue's rows are 0 to {num_items - 1}",
+    )
+
+
+def _read_block(directory: pathlib.Path, manifest: Mapping[str, Any], listed: np.ndarray) -> Block:
+    """Reads the block's rows of the `listed` codes (`[C]` bool over all codes of the index)."""
+    tile_items, num_items = manifest["block"]["tile_items"], manifest["items"]
+    num_tiles = -(-num_items // tile_items)
+    num_listed = int(listed.sum())
+    values = np.zeros((num_listed, num_items), np.uint8)
+    offset, scale = np.zeros((2, num_listed, num_tiles), np.float32)
+    tiles = 0
+    for tiles, record in enumerate(_records(directory, manifest, "block-"), start=1):
+        tile = BlockTile.FromString(record)
+        _require(tiles <= num_tiles, directory, f"its block has more than the {num_tiles} tiles {num_items} items need")
+        first, width = tile_items * (tiles - 1), min(tile_items, num_items - tile_items * (tiles - 1))
+        _check_tile(directory, tile, (first, width, len(listed), len(listed), len(listed) * width))
+        content = np.frombuffer(tile.values, np.uint8).reshape(len(listed), width)
+        values[:, first : first + width] = content[listed]
+        offset[:, tiles - 1] = np.asarray(tile.offset, np.float32)[listed]
+        scale[:, tiles - 1] = np.asarray(tile.scale, np.float32)[listed]
+    _require(tiles == num_tiles, directory, f"its block has {tiles} tiles, {num_items} items need {num_tiles}")
+    return Block(values, offset, scale, tile_items)
+
+
+def _check_tile(directory: pathlib.Path, tile: BlockTile, expected: tuple[int, ...]) -> None:
+    found = (tile.first_item, tile.num_items, len(tile.offset), len(tile.scale), len(tile.values))
+    _require(
+        found == expected,
+        directory,
+        f"a block tile has (first item, items, offsets, scales, bytes) {found}, expected {expected}",
+    )
+
+
+def _require(condition: bool, directory: pathlib.Path, found: str) -> None:
+    if not condition:
+        raise UserError(f"index {directory} contradicts itself: {found}; build the index again")
