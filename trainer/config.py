@@ -110,7 +110,7 @@ class QuantizerConfig:
         _require(0 < self.decay < 1, f"quantizer.decay is {self.decay}; it must be in (0, 1)")
         _require(
             self.gradient == "straight_through" or self.commit_weight > 0,
-            "quantizer.gradient 'commit_only' learns from the commitment loss alone; quantizer.commit_weight must be > 0",
+            "quantizer.gradient 'commit_only' learns from the commitment loss alone; commit_weight must be > 0",
         )
 
     @property
@@ -168,7 +168,7 @@ class LossConfig:
         for name in ("in_batch_negatives", "uniform_negatives"):
             value = getattr(self, name)
             _require(value >= 0, f"loss.{name} is {value}; it must be >= 0")
-        _require(self.num_negatives >= 1, "loss: in_batch_negatives and uniform_negatives are both 0; there must be one")
+        _require(self.num_negatives >= 1, "loss: in_batch_negatives and uniform_negatives are both 0; set one")
 
     @property
     def num_negatives(self) -> int:

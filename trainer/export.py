@@ -74,7 +74,10 @@ class ScorerModule(tf.Module):
 
 
 def export(
-    model: SparCode, catalogue: dict[str, Sequence[Any]], queries: Sequence[np.ndarray], directory: str | os.PathLike[str]
+    model: SparCode,
+    catalogue: dict[str, Sequence[Any]],
+    queries: Sequence[np.ndarray],
+    directory: str | os.PathLike[str],
 ) -> pathlib.Path:
     """Writes the export of a trained model.
 

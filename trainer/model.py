@@ -38,7 +38,9 @@ class SequenceModel(tfrs.Model):
         self.num_items = len(item_counts)
         dim = config.tokenizer.dim
         self.item_embeddings = self.add_weight(
-            name="item_embeddings", shape=(self.num_items + 1, dim), initializer=_normal(config.training.seed, dim**-0.5)
+            name="item_embeddings",
+            shape=(self.num_items + 1, dim),
+            initializer=_normal(config.training.seed, dim**-0.5),
         )
         self.item_bias = self.add_weight(name="item_bias", shape=(self.num_items,), initializer="zeros")
         self.tokenizer = SelfAttentionTokenizer(config.tokenizer, config.data.max_history)

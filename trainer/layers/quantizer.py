@@ -98,9 +98,7 @@ class VectorQuantizer(tf.keras.layers.Layer):
         config = self.config
         parts = tf.reshape(tokens, [-1, config.num_codebooks, self.part_dim])
         products = tf.einsum("pmd,mnd->pmn", parts, codebooks)
-        distances = (
-            tf.reduce_sum(parts**2, -1, keepdims=True) - 2.0 * products + tf.reduce_sum(codebooks**2, -1)
-        )
+        distances = tf.reduce_sum(parts**2, -1, keepdims=True) - 2.0 * products + tf.reduce_sum(codebooks**2, -1)
         codes = tf.argmin(distances, -1, output_type=tf.int32)
         chosen = tf.gather(codebooks, tf.transpose(codes), batch_dims=1)  # [M, P, D / M]
         leading = tf.shape(tokens)[:-1]

@@ -92,7 +92,9 @@ class SelfAttentionTokenizer(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.max_history = max_history
         self.positions = self.add_weight(
-            name="positions", shape=(max_history, config.dim), initializer=tf.keras.initializers.RandomNormal(stddev=0.05)
+            name="positions",
+            shape=(max_history, config.dim),
+            initializer=tf.keras.initializers.RandomNormal(stddev=0.05),
         )
         self.dropout = StatelessDropout(config.dropout, seed=101)
         self.blocks = [AttentionBlock(config, seed=200 + 10 * index) for index in range(config.num_blocks)]
