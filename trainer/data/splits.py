@@ -1,0 +1,186 @@
+"""What is trained on, what chooses the model, and what judges it.
+
+Every split works user by user on events sorted by time, and its catalogue holds only the items that
+occur in training: a later event of any other item has row -1. Such events are left out of histories
+and stay among the targets, where every model misses them alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from protos.errors import UserError
+from trainer.data.interactions import Interactions, Items
+
+UNKNOWN = -1
+Sequences = list[np.ndarray]
+
+_TRAIN, _VALIDATION, _TEST = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluationQueries:
+    """Histories to answer, and what came after them.
+
+    Attributes:
+      users: `[Q]` int32 indices into the split's user_ids, ascending.
+      histories: Q int32 arrays of catalogue rows, oldest first; one can be empty.
+      targets: Q int32 arrays, none empty, oldest first; -1 is an item outside the catalogue.
+    """
+
+    users: np.ndarray
+    histories: Sequences
+    targets: Sequences
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, positions: np.ndarray) -> EvaluationQueries:
+        """These queries only, in this order: for a sample."""
+        return EvaluationQueries(
+            self.users[positions],
+            [self.histories[position] for position in positions],
+            [self.targets[position] for position in positions],
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Events of U users in three parts.
+
+    Attributes:
+      name: of the data.
+      method: one of METHODS.
+      user_ids: U public ids.
+      catalogue: the items of training; its order defines the rows.
+      train: U int32 arrays of rows, oldest first.
+      validation: U int32 arrays, -1 for items outside the catalogue; empty for users with too few events.
+      test: like validation.
+    """
+
+    name: str
+    method: str
+    user_ids: tuple[str, ...]
+    catalogue: Items
+    train: Sequences
+    validation: Sequences
+    test: Sequences
+
+    def queries(self, part: Literal["validation", "test"]) -> EvaluationQueries:
+        """The queries of a part: its events are the targets, all known events before it the history."""
+        if part == "validation":
+            histories, targets = self.train, self.validation
+        elif part == "test":
+            histories = [
+                np.concatenate([old, _known(new)]) for old, new in zip(self.train, self.validation, strict=True)
+            ]
+            targets = self.test
+        else:
+            raise ValueError(f"part is {part!r}, expected 'validation' or 'test'")
+        users = np.array([user for user, events in enumerate(targets) if len(events)], np.int32)
+        return EvaluationQueries(users, [histories[user] for user in users], [targets[user] for user in users])
+
+    def summary(self) -> str:
+        """One line for people: events in each part, and how many of them no model can hit."""
+        counts = {part: sum(map(len, getattr(self, part))) for part in ("train", "validation", "test")}
+        unknown = sum(int((events == UNKNOWN).sum()) for events in self.test)
+        sizes = ", ".join(f"{count:,} {part}" for part, count in counts.items())
+        return (
+            f"{self.method} split: {sizes} events; {len(self.catalogue):,} items in training;"
+            f" {unknown:,} test events are of items never seen in training"
+        )
+
+
+def split(interactions: Interactions, method: str = "chronological") -> Split:
+    """Splits interactions.
+
+    Args:
+      interactions: to be split.
+      method: `chronological`: each user's last 10% test, the 10% before that validation.
+        `leave_last_out`: the last event test, the one before it validation (SASRec's protocol).
+        Both leave users with fewer than three events wholly in training.
+        `fixed`: the test events are those that the source holds out; the last 10% of each user's
+        others validate (users with fewer than two others: none).
+        A tenth is rounded half up, and is at least one event.
+
+    Raises:
+      UserError: an unknown method, or `fixed` on data that holds nothing out.
+    """
+    if method not in METHODS:
+        raise UserError(f"split method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    parts = METHODS[method](interactions)
+    trained = np.unique(interactions.items[parts == _TRAIN])
+    row_of = np.full(len(interactions.catalogue), UNKNOWN, np.int32)
+    row_of[trained] = np.arange(len(trained))
+    rows = row_of[interactions.items]
+    train, validation, test = (_by_user(interactions, rows, parts == part) for part in (_TRAIN, _VALIDATION, _TEST))
+    return Split(
+        name=interactions.name,
+        method=method,
+        user_ids=interactions.user_ids,
+        catalogue=interactions.catalogue.take(trained),
+        train=train,
+        validation=validation,
+        test=test,
+    )
+
+
+def _tenth(counts: np.ndarray) -> np.ndarray:
+    return np.maximum(1, (counts + 5) // 10)
+
+
+def _cut(counts: np.ndarray, positions: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Parts `[N]` when the last `size` events of a user test and as many before them validate."""
+    from_end = counts - positions
+    parts = np.where(from_end <= size, _TEST, np.where(from_end <= 2 * size, _VALIDATION, _TRAIN))
+    return np.where(counts < 3, _TRAIN, parts)
+
+
+def _chronological(interactions: Interactions) -> np.ndarray:
+    counts, positions = _places(interactions.users)
+    return _cut(counts, positions, _tenth(counts))
+
+
+def _leave_last_out(interactions: Interactions) -> np.ndarray:
+    counts, positions = _places(interactions.users)
+    return _cut(counts, positions, np.ones_like(counts))
+
+
+def _fixed(interactions: Interactions) -> np.ndarray:
+    if interactions.held_out is None:
+        raise UserError(
+            f"{interactions.name} holds no test events out, which split method 'fixed' needs (train.txt and"
+            " test.txt); use 'chronological'"
+        )
+    parts = np.full(len(interactions), _TEST)
+    open_events = ~interactions.held_out
+    counts, positions = _places(interactions.users[open_events])
+    validates = (counts - positions <= _tenth(counts)) & (counts >= 2)
+    parts[open_events] = np.where(validates, _VALIDATION, _TRAIN)
+    return parts
+
+
+METHODS: dict[str, Callable[[Interactions], np.ndarray]] = {
+    "chronological": _chronological,
+    "leave_last_out": _leave_last_out,
+    "fixed": _fixed,
+}
+
+
+def _places(users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For events sorted by user: how many events its user has, and which of them it is (from 0)."""
+    _, first, counts = np.unique(users, return_index=True, return_counts=True)
+    return np.repeat(counts, counts), np.arange(len(users)) - np.repeat(first, counts)
+
+
+def _by_user(interactions: Interactions, rows: np.ndarray, chosen: np.ndarray) -> Sequences:
+    counts = np.bincount(interactions.users[chosen], minlength=len(interactions.user_ids))
+    return np.split(rows[chosen], np.cumsum(counts)[:-1])
+
+
+def _known(rows: np.ndarray) -> np.ndarray:
+    return rows[rows != UNKNOWN]
