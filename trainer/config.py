@@ -332,9 +332,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             )
 
 
-def from_flags(arguments: argparse.Namespace) -> Config:
-    """The configuration that flags made by `add_flags` ask for."""
-    overrides: dict[str, dict[str, Any]] = {}
+def from_flags(arguments: argparse.Namespace, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+    """The configuration that flags made by `add_flags` ask for; they win over `defaults`, which win over the preset."""
+    overrides = {section: dict(fields) for section, fields in (defaults or {}).items()}
     for name, value in vars(arguments).items():
         section, dot, field = name.partition(".")
         if dot and value is not None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from trainer.codebooks import start_codebooks
 from trainer.config import TrainingConfig
+from trainer.data.splits import EvaluationQueries
 from trainer.evaluation import evaluate
 from trainer.layers.tokenizers import PADDING
 from trainer.model import SequenceModel, SparCode
@@ -127,7 +128,7 @@ class CodebookStart(tf.keras.callbacks.Callback):
 class Validation(tf.keras.callbacks.Callback):
     """Ranks the validation queries, keeps the best weights, and stops early."""
 
-    def __init__(self, run: Run, queries, config: TrainingConfig) -> None:
+    def __init__(self, run: Run, queries: EvaluationQueries, config: TrainingConfig) -> None:
         super().__init__()
         self.state, self.queries, self.training, self.checkpoints = run.state, queries, config, run
         self.ranker: ModelRanker | None = None
@@ -224,13 +225,15 @@ def compile_model(model: SequenceModel) -> None:
     optimizer.build(model.trainable_variables)
 
 
-def fit(model: SequenceModel, windows: np.ndarray, validation, job_dir: pathlib.Path, label: str) -> FitResult:
+def fit(
+    model: SequenceModel, windows: np.ndarray, validation: EvaluationQueries, job_dir: pathlib.Path, label: str
+) -> FitResult:
     """Trains `model`, resuming what `job_dir` holds, and leaves the best weights in it.
 
     Args:
       model: built, not compiled.
       windows: `[W, T + 1]` from training_windows.
-      validation: EvaluationQueries that choose the best epoch.
+      validation: queries that choose the best epoch.
       job_dir: gets `checkpoints/` and `logs/`.
       label: of the progress bar.
     """

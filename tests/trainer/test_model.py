@@ -26,7 +26,7 @@ def test_training_scores_equal_the_scores_the_index_is_built_from(structure, hid
     everything = np.zeros((9, NUM_ITEMS), np.float64)
     for query, keys in enumerate(quantized.keys.numpy()):
         for key in keys:
-            row = model.score_codes(tf.constant([key]), tf.range(NUM_ITEMS)).numpy()[0].astype(np.float64)
+            row = model.score_codes(np.array([key]), tf.range(NUM_ITEMS)).numpy()[0].astype(np.float64)
             everything[query] += np.maximum(row + float(model.bias), 0)
     np.testing.assert_allclose(positive, everything[np.arange(9), positives], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(negative, everything[:, negatives.numpy()], rtol=1e-5, atol=1e-5)

@@ -1,0 +1,135 @@
+"""`python -m trainer.task`: interactions in, a trained and exported model out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from protos.errors import UserError, run_cli
+from trainer import config as configuration
+from trainer.config import Config
+from trainer.data import load
+from trainer.data.splits import EvaluationQueries, Split, split
+from trainer.export import export
+from trainer.model import SequenceModel, SparCode
+from trainer.training import SELECTED_BY, FitResult, fit
+from trainer.windows import training_windows
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model with its best weights, and how its run ended."""
+
+    model: SequenceModel
+    result: FitResult
+    seconds: float
+
+
+def train(parts: Split, config: Config, job_dir: pathlib.Path, kind: type[SequenceModel] = SparCode) -> Trained:
+    """Trains a model of a kind on a split, resuming what `job_dir` holds.
+
+    Args:
+      parts: training sees `parts.train` only; validation chooses the epoch.
+      config: the whole configuration; written to `job_dir/config.yaml`.
+      job_dir: gets config.yaml, checkpoints/ and logs/.
+      kind: SparCode, or the baseline to train alike.
+
+    Raises:
+      UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
+    """
+    start = time.perf_counter()
+    windows = training_windows(parts.train, config.data.max_history)
+    if not len(windows):
+        raise UserError("the training split has no interactions; every user has too few events")
+    _claim(job_dir, config)
+    tf.keras.utils.set_random_seed(config.training.seed)
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    counts = np.bincount(np.concatenate(parts.train), minlength=len(parts.catalogue))
+    model = kind(config, counts)
+    result = fit(model, windows, _validation(parts, config), job_dir, label=kind.__name__)
+    return Trained(model, result, time.perf_counter() - start)
+
+
+def _validation(parts: Split, config: Config) -> EvaluationQueries:
+    """The validation queries, or a sample of them where there are very many."""
+    queries = parts.queries("validation")
+    if not len(queries):
+        raise UserError("no user has the three events that training, validation and test need; bring longer histories")
+    limit = config.training.validation_users
+    if len(queries) <= limit:
+        return queries
+    chosen = np.random.default_rng(config.training.seed).permutation(len(queries))[:limit]
+    return queries.take(np.sort(chosen))
+
+
+def _claim(job_dir: pathlib.Path, config: Config) -> None:
+    """Writes the configuration, or checks that the run found here has the same."""
+    path = job_dir / "config.yaml"
+    job_dir.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_text(config.to_yaml())
+    elif path.read_text() != config.to_yaml():
+        raise UserError(
+            f"{path} is of a run with another configuration; resume it with the same flags, or give another --job-dir"
+        )
+
+
+def indexed_queries(parts: Split, config: Config) -> list[np.ndarray]:
+    """Histories whose codes an index of observed codes covers: each user's whole ones and random prefixes."""
+    rng = np.random.default_rng(config.training.seed)
+    queries = []
+    for train_events, validation_events in zip(parts.train, parts.validation, strict=True):
+        if not len(train_events):
+            continue
+        known = validation_events[validation_events >= 0]
+        queries += [train_events, np.concatenate([train_events, known])]
+        ends = rng.integers(0, len(train_events), min(config.data.indexed_prefixes, len(train_events)))
+        queries += [train_events[:end] for end in np.unique(ends)]
+    return [query[-config.data.max_history :] for query in queries]
+
+
+def export_trained(trained: Trained, parts: Split, directory: pathlib.Path) -> pathlib.Path:
+    """Exports a trained SparCode with its catalogue and sample queries."""
+    queries = indexed_queries(parts, trained.model.config)
+    return export(trained.model, parts.catalogue.columns(), queries, directory)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.task",
+        description="Trains SparCode on a log of interactions and exports it for the index build.",
+        epilog="Run the same command again to resume a run that was stopped; it ends with the same weights.",
+    )
+    parser.add_argument("--data", required=True, help="directory of a known format, or 'synthetic'")
+    parser.add_argument("--job-dir", required=True, type=pathlib.Path, help="gets config, checkpoints, logs and export")
+    configuration.add_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains and exports as the flags say."""
+    arguments = _parser().parse_args(argv)
+    config = configuration.from_flags(arguments)
+    interactions = load(arguments.data)
+    print(interactions.summary())
+    parts = split(interactions, config.data.split)
+    print(parts.summary())
+    trained = train(parts, config, arguments.job_dir)
+    result = trained.result
+    print(
+        f"best {SELECTED_BY} on validation {result.best_score:.4f} at epoch {result.best_epoch} of {result.epochs},"
+        f" {trained.seconds:.0f} s"
+    )
+    directory = export_trained(trained, parts, arguments.job_dir / "export")
+    print(f"exported to {directory}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
