@@ -1,0 +1,183 @@
+"""NumPy arrays and TensorProto, without TensorFlow.
+
+Works on TensorFlow's own message and on its copy in protos/predict.proto, which have the same fields.
+Strings are arrays of dtype object holding bytes, as TensorFlow has them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+# A shape costs nothing to write down; this is the most memory that a received one may claim.
+MAX_TENSOR_BYTES = 1 << 30
+_STRING_OVERHEAD_BYTES = 24  # what TensorFlow keeps for a string besides its characters
+
+
+class TensorError(ValueError):
+    """An array that has no TensorProto, or a TensorProto that is not a tensor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _DataType:
+    """One row of TensorFlow's table of types.
+
+    Attributes:
+      number: in the DataType enum.
+      dtype: of the array.
+      field: the list of TensorProto that holds the elements.
+      stored: type of the elements of that list.
+      bits: the type whose bits are stored, where not the values themselves are.
+    """
+
+    number: int
+    dtype: np.dtype
+    field: str
+    stored: type
+    bits: type | None = None
+
+
+_STRING = _DataType(7, np.dtype(object), "string_val", object)
+_TYPES = (
+    _DataType(1, np.dtype(np.float32), "float_val", np.float32),
+    _DataType(2, np.dtype(np.float64), "double_val", np.float64),
+    _DataType(3, np.dtype(np.int32), "int_val", np.int32),
+    _DataType(4, np.dtype(np.uint8), "int_val", np.int32),
+    _DataType(5, np.dtype(np.int16), "int_val", np.int32),
+    _DataType(6, np.dtype(np.int8), "int_val", np.int32),
+    _STRING,
+    _DataType(9, np.dtype(np.int64), "int64_val", np.int64),
+    _DataType(10, np.dtype(np.bool_), "bool_val", np.bool_),
+    _DataType(17, np.dtype(np.uint16), "int_val", np.int32),
+    _DataType(19, np.dtype(np.float16), "half_val", np.int32, bits=np.uint16),
+    _DataType(22, np.dtype(np.uint32), "uint32_val", np.uint32),
+    _DataType(23, np.dtype(np.uint64), "uint64_val", np.uint64),
+)
+_BY_NUMBER = {row.number: row for row in _TYPES}
+_BY_DTYPE = {row.dtype.str: row for row in _TYPES}
+
+
+def type_name(number: int) -> str:
+    """`float32` for 1, `string` for 7, and so on; `type 20` for a type that is not in the table."""
+    if number == _STRING.number:
+        return "string"
+    return _BY_NUMBER[number].dtype.name if number in _BY_NUMBER else f"type {number}"
+
+
+def as_array(values: np.ndarray | Sequence[Any] | Any) -> np.ndarray:
+    """An array of a type that TensorFlow has; strings become bytes, as UTF-8.
+
+    Python's integers become int64 and its floats float64: give an array where the model wants others.
+
+    Raises:
+      TensorError: rows of different lengths, or elements that no type of TensorFlow holds.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "SU" and not isinstance(values, np.ndarray):
+            array = np.asarray(values, dtype=object)  # NumPy's own strings lose NULs at their end
+    except ValueError as error:
+        raise TensorError(f"the values are no array: {error}") from error
+    if array.dtype.kind in "SUO":
+        return _as_bytes(array)
+    if array.dtype.newbyteorder("<").str not in _BY_DTYPE:
+        known = ", ".join(type_name(row.number) for row in _TYPES)
+        raise TensorError(f"an array of {array.dtype} has no TensorFlow type; expected one of {known}")
+    return array
+
+
+def _as_bytes(array: np.ndarray) -> np.ndarray:
+    encoded = np.empty(array.size, dtype=object)
+    encoded[:] = [_to_bytes(element) for element in array.ravel().tolist()]
+    return encoded.reshape(array.shape)
+
+
+def _to_bytes(element: object) -> bytes:
+    if isinstance(element, str):
+        return element.encode()
+    if isinstance(element, bytes):
+        return element
+    raise TensorError(f"{element!r} among strings is a {type(element).__name__}; expected str or bytes")
+
+
+def write_tensor(values: np.ndarray | Sequence[Any], proto: Message) -> None:
+    """Fills an empty TensorProto, element by element as TensorFlow Serving answers.
+
+    Raises:
+      TensorError: as `as_array`.
+    """
+    array = as_array(values)
+    row = _BY_DTYPE[array.dtype.newbyteorder("<").str]
+    proto.dtype = row.number
+    proto.tensor_shape.SetInParent()  # a scalar has a shape too, without dimensions
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    flat = array.ravel()
+    getattr(proto, row.field).extend((flat if row.bits is None else flat.view(row.bits)).tolist())
+
+
+def read_tensor(proto: Message) -> np.ndarray:
+    """The array of a TensorProto, by TensorFlow's rules.
+
+    The elements come from `tensor_content` or from the list of their type. A list that is too short
+    repeats its last element, an empty one means zeros, and what a longer one has to spare is ignored.
+
+    Raises:
+      TensorError: an unknown type, a shape that is not complete, content that does not fill it, or
+        more elements than memory is granted for.
+    """
+    row = _BY_NUMBER.get(proto.dtype)
+    if row is None:
+        raise TensorError(f"{type_name(proto.dtype)} cannot be read")
+    shape = _complete_shape(proto)
+    size = math.prod(shape)
+    if proto.tensor_content and size:
+        return _from_content(row, proto.tensor_content, size).reshape(shape)
+    values = getattr(proto, row.field)[:size]
+    if row is _STRING:
+        return _from_strings(values, size).reshape(shape)
+    _check_bytes(size, row.dtype.itemsize)
+    return _padded(np.array(values, row.stored), size, row).reshape(shape)
+
+
+def _complete_shape(proto: Message) -> tuple[int, ...]:
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise TensorError(f"shape {list(shape)} is not complete: the sizes of a tensor are known and >= 0")
+    return shape
+
+
+def _from_content(row: _DataType, content: bytes, size: int) -> np.ndarray:
+    if row is _STRING:
+        raise TensorError("strings are read from string_val, not from tensor_content")
+    if len(content) != size * row.dtype.itemsize:
+        raise TensorError(f"tensor_content has {len(content)} bytes; {size} x {row.dtype} need others")
+    return np.frombuffer(content, row.dtype.newbyteorder("<")).astype(row.dtype)
+
+
+def _from_strings(values: Sequence[bytes], size: int) -> np.ndarray:
+    longest = max(map(len, values), default=0)
+    _check_bytes(size, longest + _STRING_OVERHEAD_BYTES)
+    array = np.full(size, values[-1] if values else b"", dtype=object)
+    array[: len(values)] = list(values)
+    return array
+
+
+def _padded(stored: np.ndarray, size: int, row: _DataType) -> np.ndarray:
+    # Casting wraps around as TensorFlow does where an int_val does not fit.
+    values = stored.astype(row.dtype) if row.bits is None else stored.astype(row.bits).view(row.dtype)
+    if len(values) == size:
+        return values
+    if not len(values):
+        return np.zeros(size, row.dtype)
+    return np.concatenate([values, np.full(size - len(values), values[-1])])
+
+
+def _check_bytes(size: int, item_bytes: int) -> None:
+    if size * item_bytes > MAX_TENSOR_BYTES:
+        raise TensorError(f"a tensor of {size} elements may take {size * item_bytes} bytes; at most {MAX_TENSOR_BYTES}")
