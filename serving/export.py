@@ -18,8 +18,9 @@ from protos.errors import UserError, run_cli
 from serving.catalogue import Catalogue
 from serving.index import Index, read_index
 from serving.lists import PostingLists
+from serving.query import QueryModel
 from serving.retrieval import AnswerOptions, Retrieval
-from serving.sums import CompletedSums, SparseSums, Sums
+from serving.sums import CompletedSums, SparseSums
 from serving.warmup import write_warmup
 
 MODEL_FORMAT = "sparcode.export/1"
@@ -60,11 +61,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     model = read_manifest(options.model, MODEL_FORMAT)
     index = read_index(options.index, with_block=options.sums == "completed")
     require_same_model(index.manifest, model, str(options.index), str(options.model))
-    if not index.keys.size:
-        raise UserError(
-            f"index {options.index} has no postings: no item scores above 0 for any code; train the model longer,"
-            " export it and build the index again"
-        )
+    _check_index(options, index)
     with new_artifact(options.output) as building:
         _save_model(building, options, model["model"], index)
         return _write_extra(building, options, model, index)
@@ -93,29 +90,31 @@ def _check_tensorflow(version: str) -> None:
         )
 
 
+def _check_index(options: ExportOptions, index: Index) -> None:
+    if not index.keys.size:
+        raise UserError(
+            f"index {options.index} has no postings: no item scores above 0 for any code; train the model longer,"
+            " export it and build the index again"
+        )
+    if options.sums == "completed" and index.block is None:
+        raise UserError(
+            f"--sums completed needs the completion block, which index {options.index} does not have; build the index"
+            " without --no_block, or export with --sums sparse"
+        )
+
+
 def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index) -> None:
     space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
     with tempfile.TemporaryDirectory() as scratch:
         retrieval = Retrieval(
-            query_model=tf.saved_model.load(str(options.model / "query")),
+            query_model=QueryModel(options.model / "query", model),
             lists=PostingLists(index, space),
-            sums=_sums(options, index),
+            sums=SparseSums() if options.sums == "sparse" else CompletedSums(index.block),
             catalogue=Catalogue(_item_ids(options.model, model), pathlib.Path(scratch) / "served_item_ids.txt"),
             options=options.answers,
         )
         signatures = {"serving_default": retrieval.recommend.get_concrete_function()}
         tf.saved_model.save(retrieval, str(building), signatures)
-
-
-def _sums(options: ExportOptions, index: Index) -> Sums:
-    if options.sums == "sparse":
-        return SparseSums()
-    if index.block is None:
-        raise UserError(
-            f"--sums completed needs the completion block, which index {options.index} does not have; build the index"
-            " without --no_block, or export with --sums sparse"
-        )
-    return CompletedSums(index.block)
 
 
 def _item_ids(model_dir: pathlib.Path, model: Mapping[str, Any]) -> list[str]:

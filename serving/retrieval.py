@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import tensorflow as tf
 
 from serving.catalogue import Catalogue
 from serving.lists import PostingLists
+from serving.query import QueryModel
 from serving.ranking import Ranking
 from serving.sums import Sums
 
@@ -30,12 +30,12 @@ class Retrieval(tf.Module):
     """The served model: public ids of a history in, the best items out."""
 
     def __init__(
-        self, query_model: Any, lists: PostingLists, sums: Sums, catalogue: Catalogue, options: AnswerOptions
+        self, query_model: QueryModel, lists: PostingLists, sums: Sums, catalogue: Catalogue, options: AnswerOptions
     ) -> None:
         """Joins the parts.
 
         Args:
-          query_model: the loaded SavedModel `export/query`.
+          query_model: encodes histories.
           lists: the posting lists of an index of the same model.
           sums: how scores are made from lists.
           catalogue: ids of the items.
@@ -43,7 +43,6 @@ class Retrieval(tf.Module):
         """
         super().__init__()
         self._query_model = query_model
-        self._encode = query_model.signatures["serving_default"]
         self._lists = lists
         self._ranking = Ranking(lists, sums)
         self._catalogue = catalogue
@@ -61,15 +60,15 @@ class Retrieval(tf.Module):
           `valid [B, k]` bool, `codes [B, K_u, M]` int32 of the query, `keys [B, K_u]` int64 of the
           lists looked up, `fallback [B, K_u]` bool where that list is not the token's own.
         """
-        query = self._encode(history=history)
-        found = self._lists.find(query["keys"], query["distances"])
+        query = self._query_model.encode(history)
+        found = self._lists.find(query.keys, query.distances)
         rows, scores = self._ranking.best(found.rows, self._excluded(history), self._options.default_k)
         valid = scores > 0
         return {
             "item_ids": self._catalogue.ids(rows, valid),
             "scores": scores,
             "valid": valid,
-            "codes": query["codes"],
+            "codes": query.codes,
             "keys": found.keys,
             "fallback": found.fallback,
         }

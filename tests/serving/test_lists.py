@@ -1,0 +1,86 @@
+"""Look-up of posting lists by code key, and the fallback to the nearest code that has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protos.codes import CodeSpace
+from serving.index import Index
+from serving.lists import LAST_ROW, NO_ENTRY, PostingLists
+
+PRODUCT = CodeSpace(num_slots=1, num_codebooks=2, num_codewords=3)
+RESIDUAL = CodeSpace(num_slots=3, num_codebooks=1, num_codewords=4)
+
+
+def index_of(lists: dict[int, list[tuple[int, float]]]) -> Index:
+    """An index from key -> [(item, score)]."""
+    keys = sorted(lists)
+    postings = [posting for key in keys for posting in lists[key]]
+    return Index(
+        manifest={},
+        keys=np.array(keys, np.int64),
+        offsets=np.cumsum([0] + [len(lists[key]) for key in keys], dtype=np.int64),
+        items=np.array([item for item, _ in postings], np.int32),
+        scores=np.array([score for _, score in postings], np.float32),
+        block=None,
+    )
+
+
+def nearest_key(space: CodeSpace, listed: list[int], key: int, distances: np.ndarray) -> int | None:
+    """The listed key of the same slot whose codewords are nearest in sum; the smaller one of equals."""
+
+    def distance(other: int) -> float:
+        rest = other % space.codes_per_slot
+        codes = [rest // space.num_codewords**book % space.num_codewords for book in range(space.num_codebooks)]
+        return sum(float(distances[book, code]) for book, code in enumerate(codes))
+
+    same_slot = [other for other in listed if other // space.codes_per_slot == key // space.codes_per_slot]
+    return min(same_slot, key=lambda other: (distance(other), other), default=None)
+
+
+@pytest.mark.parametrize("space", [PRODUCT, RESIDUAL], ids=["product", "residual"])
+@given(data=st.data())
+def test_tokens_without_a_list_use_the_nearest_code_that_has_one(space, data):
+    listed = sorted(data.draw(st.sets(st.integers(0, space.size - 1), min_size=1)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    tokens = 3
+    slots = np.arange(tokens) % space.num_slots
+    keys = slots * space.codes_per_slot + rng.integers(0, space.codes_per_slot, (data.draw(st.integers(0, 4)), tokens))
+    # Whole numbers: their sums are exact, and they make ties.
+    distances = rng.integers(0, 5, (*keys.shape, space.num_codebooks, space.num_codewords)).astype(np.float32)
+
+    found = PostingLists(index_of({key: [(0, 1.0)] for key in listed}), space).find(
+        tf.constant(keys), tf.constant(distances)
+    )
+
+    assert found.fallback.shape == found.rows.shape == found.keys.shape == keys.shape
+    for at in np.ndindex(keys.shape):
+        assert found.fallback[at] == (keys[at] not in listed)
+        expected = keys[at] if keys[at] in listed else nearest_key(space, listed, keys[at], distances[at])
+        assert found.keys[at] == (keys[at] if expected is None else expected)
+        assert found.rows[at] == (len(listed) if expected is None else listed.index(expected))
+
+
+def test_entries_hold_rows_and_scores_and_are_filled_up():
+    lists = PostingLists(index_of({2: [(7, 0.5), (3, 0.25)], 5: [(7, 1.5)]}), RESIDUAL)
+    nothing = 2
+    entries = lists.entries(tf.constant([[0, 1], [nothing, 1], [nothing, nothing]], tf.int64)).numpy()
+    assert entries.shape == (3, 3)
+    assert (entries >> 32)[0].tolist() == [LAST_ROW - 7, LAST_ROW - 3, LAST_ROW - 7]
+    assert entries[0].astype(np.int32).view(np.float32).tolist() == [0.5, 0.25, 1.5]
+    assert entries[1, 0] == entries[0, 2]
+    assert (entries[1, 1:] == NO_ENTRY).all()
+    assert (entries[2] == NO_ENTRY).all()
+
+
+def test_keys_of_a_large_code_space_are_found():
+    space = CodeSpace(num_slots=4, num_codebooks=4, num_codewords=2048)
+    keys = np.sort(np.random.default_rng(0).choice(space.size, 1000))
+    lists = PostingLists(index_of({int(key): [(0, 1.0)] for key in keys}), space)
+    found = lists.find(tf.constant(keys.reshape(250, 4)), tf.zeros([250, 4, 4, 2048]))
+    assert found.rows.numpy().ravel().tolist() == list(range(1000))
+    assert not found.fallback.numpy().any()
