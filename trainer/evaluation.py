@@ -140,9 +140,8 @@ def _check(ranked: np.ndarray, histories: Sequence[np.ndarray], k: int, users: n
     for problem, wrong in (("is in the history", _contains(ranked, histories)), ("is there twice", _repeats(ranked))):
         if wrong.any():
             query, rank = np.argwhere(wrong)[0]
-            raise ValueError(
-                f"the ranker returned row {ranked[query, rank]} at rank {rank + 1} for user {users[query]}: it {problem}"
-            )
+            found = f"row {ranked[query, rank]} at rank {rank + 1} for user {users[query]}"
+            raise ValueError(f"the ranker returned {found}: it {problem}")
 
 
 def _repeats(ranked: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -104,23 +103,12 @@ class Interactions:
         return len(self.users)
 
     def summary(self) -> str:
-        """One line for people: sizes, density and the span of time."""
+        """One line for people: sizes and density."""
         density = len(self) / (len(self.user_ids) * len(self.catalogue))
-        text = (
+        return (
             f"{self.name}: {len(self.user_ids):,} users, {len(self.catalogue):,} items,"
             f" {len(self):,} interactions ({density:.2%} of all pairs)"
         )
-        if self.held_out is not None or self.times.max() < _FIRST_DATE:
-            return text
-        first, last = (_date(seconds) for seconds in (self.times.min(), self.times.max()))
-        return f"{text}, {first} to {last}"
-
-
-_FIRST_DATE = 365 * 86_400  # smaller "times" are positions, not seconds since 1970
-
-
-def _date(seconds: int) -> datetime.date:
-    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).date()
 
 
 class Events(NamedTuple):

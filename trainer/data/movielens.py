@@ -9,13 +9,11 @@ import pathlib
 
 import pyarrow as pa
 
-from protos.errors import UserError
-from trainer.data import tables
+from trainer.data import dat, tables
+from trainer.data.dat import split_genres
 from trainer.data.interactions import Events, Interactions, ItemText, build_interactions
 
 _NO_GENRES = "(no genres listed)"
-_DAT_COLUMNS = {"user": tables.ID, "item": tables.ID, "rating": tables.NUMBER, "time": tables.SECONDS}
-_DAT = tables.Layout("::", _DAT_COLUMNS, names=tuple(_DAT_COLUMNS))
 _RATINGS = tables.Layout(
     ",", {"userId": tables.ID, "movieId": tables.ID, "rating": tables.NUMBER, "timestamp": tables.SECONDS}
 )
@@ -39,27 +37,13 @@ def read_csv(directory: pathlib.Path) -> Interactions:
 
 
 def read_dat(directory: pathlib.Path) -> Interactions:
-    """Reads ratings.dat and movies.dat, fields separated by `::`.
+    """Reads ratings.dat and movies.dat; the titles of 1M are Latin-1, those of 10M UTF-8.
 
     Raises:
-      UserError: see trainer.data.tables.read_table; a line of movies.dat without a `::`.
+      UserError: see trainer.data.dat.
     """
-    ratings = tables.read_table(directory / "ratings.dat", _DAT)
-    events = Events(tables.coded(ratings, "user"), tables.coded(ratings, "item"), tables.numbers(ratings, "time"))
-    return build_interactions(directory.name, events, _movies_dat(directory / "movies.dat"))
-
-
-def _movies_dat(path: pathlib.Path) -> dict[str, ItemText]:
-    """`id::title::genre|genre` a line, UTF-8, or Latin-1 as in 1M; a title may hold `::`, genres may be missing."""
-    texts = {}
-    for number, line in tables.text_lines(path, encodings=("utf-8", "latin-1")):
-        item, *rest = line.split("::")
-        if not rest or not item:
-            raise UserError(f"{path}, line {number}: found {line[:200]!r}, expected id::title::genre|genre")
-        title, genres = ("::".join(rest[:-1]), rest[-1]) if len(rest) > 1 else (rest[0], "")
-        texts[item] = ItemText(title or item, _genres(genres))
-    return texts
+    return dat.read(directory, encodings=("utf-8", "latin-1"))
 
 
 def _genres(text: str) -> tuple[str, ...]:
-    return () if text == _NO_GENRES else tuple(genre for genre in text.split("|") if genre)
+    return () if text == _NO_GENRES else split_genres(text)

@@ -8,24 +8,38 @@ import pathlib
 from collections.abc import Callable
 
 from protos.errors import UserError
-from trainer.data import movielens
+from trainer.data import movielens, movietweetings, sequences
 from trainer.data.interactions import Interactions
 from trainer.data.synthetic import SyntheticSpec, generate
 
 SYNTHETIC = "synthetic"
 
-_DIRECTORIES: tuple[tuple[tuple[str, ...], Callable[[pathlib.Path], Interactions]], ...] = (
-    (("ratings.csv", "movies.csv"), movielens.read_csv),
-    (("ratings.dat", "movies.dat"), movielens.read_dat),
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A directory format: the files it is known by, a further test if they are not enough, and its reader."""
+
+    files: tuple[str, ...]
+    read: Callable[[pathlib.Path], Interactions]
+    fits: Callable[[pathlib.Path], bool] = lambda directory: True
+
+
+FORMATS = (
+    Format(("ratings.csv", "movies.csv"), movielens.read_csv),
+    Format(("ratings.dat", "movies.dat", "users.dat"), movietweetings.read, movietweetings.is_movietweetings),
+    Format(("ratings.dat", "movies.dat"), movielens.read_dat),
+    Format(("train.txt", "test.txt"), sequences.read_lists),
+    Format(("interactions.txt",), lambda directory: sequences.read_pairs(directory / "interactions.txt")),
 )
 
 
 def load(source: str | os.PathLike[str]) -> Interactions:
-    """Reads interactions from a directory or makes them.
+    """Reads interactions from a path or makes them.
 
     Args:
-      source: a directory with the files of a known format, or `synthetic`, or `synthetic:` with
-        parameters of SyntheticSpec, as in `synthetic:users=6000,items=3400,seed=2`.
+      source: a directory with the files of one of FORMATS; a .txt file of `user item` lines;
+        `synthetic`, or `synthetic:` with parameters of SyntheticSpec, as in
+        `synthetic:users=6000,items=3400,seed=2`.
 
     Raises:
       UserError: the path does not exist or holds no known format, a file in it is wrong, or a
@@ -34,28 +48,38 @@ def load(source: str | os.PathLike[str]) -> Interactions:
     name, colon, parameters = os.fspath(source).partition(":")
     if name == SYNTHETIC:
         return generate(_spec(parameters) if colon else SyntheticSpec())
-    path = pathlib.Path(source)
+    path = pathlib.Path(source).expanduser().resolve()
     if not path.exists():
-        raise UserError(f"data {path} does not exist; give a directory with {_known()}, or {SYNTHETIC!r}")
-    found = sorted(entry.name for entry in path.iterdir())
-    for files, read in _DIRECTORIES:
-        if set(files) <= set(found):
-            return read(path.resolve())
-    raise UserError(f"data directory {path} holds no known format: looked for {_known()}")
+        raise UserError(f"data {path} does not exist; expected {_known()}")
+    if path.is_dir():
+        return _read_directory(path)
+    if path.suffix == ".txt":
+        return sequences.read_pairs(path)
+    raise UserError(f"data file {path} is of no known format; expected {_known()}")
+
+
+def _read_directory(path: pathlib.Path) -> Interactions:
+    found = {entry.name for entry in path.iterdir()}
+    for known in FORMATS:
+        if found.issuperset(known.files) and known.fits(path):
+            return known.read(path)
+    listing = ", ".join(sorted(found)[:12]) or "nothing"
+    raise UserError(f"data directory {path} holds no known format: found {listing}; expected {_known()}")
 
 
 def _known() -> str:
-    return "; ".join(" + ".join(files) for files, _ in _DIRECTORIES)
+    directories = "; ".join(" + ".join(known.files) for known in FORMATS)
+    return f"a directory with {directories}; or a .txt file of 'user item' lines; or {SYNTHETIC!r}"
 
 
 def _spec(parameters: str) -> SyntheticSpec:
     known = [field.name for field in dataclasses.fields(SyntheticSpec)]
     values = {}
     for parameter in parameters.split(","):
-        name, equals, value = parameter.partition("=")
-        if name not in known or not equals or not value.isdecimal():
+        name, _, value = parameter.partition("=")
+        if name not in known or not value.isdecimal():
             raise UserError(
-                f"{SYNTHETIC}: parameter {parameter!r} is not understood; expected NAME=NUMBER with a name of"
+                f"{SYNTHETIC} data: {parameter!r} is not understood; expected NAME=NUMBER with a name of"
                 f" {', '.join(known)}"
             )
         values[name] = int(value)

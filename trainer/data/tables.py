@@ -80,8 +80,6 @@ def read_table(path: pathlib.Path, layout: Layout) -> pa.Table:
 def coded(table: pa.Table, name: str) -> Coded:
     """A column of type ID, coded."""
     column = table.column(name).unify_dictionaries().combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
     return Coded(column.indices.to_numpy(), column.dictionary.to_pylist())
 
 
@@ -97,9 +95,10 @@ def text_lines(path: pathlib.Path, encodings: Sequence[str] = ("utf-8",)) -> Ite
       UserError: the file is missing or empty, or fits none of the encodings.
     """
     text = _decode(path, _content(path), encodings)
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(), which also splits at characters that a title may hold.
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if line.strip():
-            yield number, line
+            yield number, line.rstrip("\n")
 
 
 def _content(path: pathlib.Path) -> bytes:
