@@ -27,7 +27,8 @@ class QueryModule(tf.Module):
 
     def __init__(self, model: SparCode, vocabulary: str) -> None:
         super().__init__()
-        self.model = model
+        # Only the variables are tracked: a Keras model as an attribute would be saved a second time, as Keras sees it.
+        self.weights = model.variables
         self.max_history = model.config.data.max_history
         # An asset, not a constant: the graph stays small however large the catalogue.
         self.rows = tf.lookup.StaticHashTable(
@@ -36,6 +37,8 @@ class QueryModule(tf.Module):
             ),
             default_value=PADDING,
         )
+        signature = [tf.TensorSpec([None, None], tf.string, name="history")]
+        self.encode = tf.function(lambda history: self._encode(model, history), input_signature=signature)
 
     def windows(self, history: tf.Tensor) -> tf.Tensor:
         """Ids `[B, H]` to rows `[B, max_history]`: the last known ones, right-aligned, -1 on the left."""
@@ -45,11 +48,9 @@ class QueryModule(tf.Module):
         padded = tf.pad(packed, [[0, 0], [self.max_history, 0]], constant_values=PADDING)
         return padded[:, -self.max_history :]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")])
-    def encode(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _encode(self, model: SparCode, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """See the contract of run/export: history `[B, H]` string to codes, keys, tokens, distances."""
-        windows = self.windows(history)
-        quantized = self.model.quantize(self.model.last_query_vectors(windows))
+        quantized = model.quantize(model.last_query_vectors(self.windows(history)))
         return {
             "codes": quantized.codes,
             "keys": quantized.keys,
@@ -63,14 +64,11 @@ class ScorerModule(tf.Module):
 
     def __init__(self, model: SparCode) -> None:
         super().__init__()
-        self.model = model
-
-    @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")]
-    )
-    def score(self, keys: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        """keys `[C]`, items `[I]` to scores `[C, I]`."""
-        return {"scores": self.model.score_codes(keys, items)}
+        self.weights = model.variables
+        signature = [tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")]
+        self.score = tf.function(
+            lambda keys, items: {"scores": model.score_codes(keys, items)}, input_signature=signature
+        )
 
 
 def export(

@@ -181,8 +181,9 @@ def test_sizes_that_disagree_are_named():
 def test_start_codebooks_reduce_the_error(structure):
     from trainer.codebooks import start_codebooks
 
-    config = QuantizerConfig(structure, num_query_tokens=2, num_codebooks=2 if structure == "product" else 1,
-                             num_codewords=8)
+    config = QuantizerConfig(
+        structure, num_query_tokens=2, num_codebooks=2 if structure == "product" else 1, num_codewords=8
+    )
     queries = queries_for(config, 200)
     books, shares = start_codebooks(queries, config, seed=0)
     np.testing.assert_allclose(shares.sum(-1), 1.0, rtol=1e-5)

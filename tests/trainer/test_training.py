@@ -1,0 +1,169 @@
+"""The loop: a killed run goes on to the same weights; it stops early; the best weights are the ones kept."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from protos.errors import UserError
+from tests.support.models import NUM_ITEMS, small_config
+from trainer import task
+from trainer.data.interactions import Items
+from trainer.data.splits import Split
+from trainer.evaluation import evaluate
+from trainer.model import SparCode
+from trainer.ranking import ModelRanker
+from trainer.two_tower import TwoTower
+
+KINDS = pytest.mark.parametrize("kind", [SparCode, TwoTower])
+
+
+def small_split(users: int = 40, seed: int = 0) -> Split:
+    """Users who walk round the catalogue in steps of one: what comes next can be learned."""
+    rng = np.random.default_rng(seed)
+    starts, lengths = rng.integers(0, NUM_ITEMS, users), rng.integers(6, 14, users)
+    walks = [
+        ((start + np.arange(length)) % NUM_ITEMS).astype(np.int32)
+        for start, length in zip(starts, lengths, strict=True)
+    ]
+    names = tuple(f"item-{row}" for row in range(NUM_ITEMS))
+    catalogue = Items(names, tuple(f"Film {row}" for row in range(NUM_ITEMS)), ((),) * NUM_ITEMS)
+    return Split(
+        "walks",
+        "chronological",
+        tuple(f"user-{user}" for user in range(users)),
+        catalogue,
+        [walk[:-2] for walk in walks],
+        [walk[-2:-1] for walk in walks],
+        [walk[-1:] for walk in walks],
+    )
+
+
+class KilledError(Exception):
+    """Stands for the signal that ends a run."""
+
+
+class KillAfter(tf.keras.callbacks.Callback):
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KilledError
+
+
+def weights(model) -> list[np.ndarray]:
+    return [variable.numpy() for variable in model.variables]
+
+
+@KINDS
+def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(kind, tmp_path, monkeypatch):
+    config, split = small_config(), small_split()
+    unbroken = task.train(split, config, tmp_path / "unbroken", kind)
+    original = tf.keras.Model.fit
+
+    def fit_until_killed(self, *arguments, **named):
+        return original(self, *arguments, **{**named, "callbacks": [*named["callbacks"], KillAfter(13)]})
+
+    monkeypatch.setattr(tf.keras.Model, "fit", fit_until_killed)
+    with pytest.raises(KilledError):
+        task.train(split, config, tmp_path / "killed", kind)
+    monkeypatch.undo()
+    resumed = task.train(split, config, tmp_path / "killed", kind)
+    assert resumed.result == unbroken.result
+    for left, right in zip(weights(unbroken.model), weights(resumed.model), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.slow
+def test_a_process_killed_by_a_signal_resumes(tmp_path):
+    command = [sys.executable, "-m", "trainer.task", "--data", "synthetic:users=60,items=80,interactions=2000,seed=1",
+               "--training.epochs", "6", "--training.deterministic", "true", "--quantizer.num_codewords", "8",
+               "--quantizer.warmup_epochs", "1", "--tokenizer.dim", "16"]  # fmt: skip
+    root = pathlib.Path(__file__).parents[2]
+    for name, kill in (("unbroken", False), ("killed", True)):
+        job = [*command, "--job-dir", str(tmp_path / name)]
+        if kill:
+            process = subprocess.Popen(job, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + 200
+            while not list((tmp_path / name / "checkpoints").glob("ckpt-*.index")):
+                assert process.poll() is None, "ended before it could be killed"
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            assert not (tmp_path / name / "export").exists()
+        subprocess.run(job, cwd=root, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    readers = [
+        tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / name / "checkpoints" / "best")))
+        for name in ("unbroken", "killed")
+    ]
+    names = [name for name in readers[0].get_variable_to_shape_map() if name.startswith("model/")]
+    assert any("item_embeddings" in name for name in names)
+    for name in names:
+        np.testing.assert_array_equal(readers[0].get_tensor(name), readers[1].get_tensor(name))
+
+
+def test_the_same_command_after_the_end_trains_no_further(tmp_path):
+    config, split = small_config(), small_split()
+    first = task.train(split, config, tmp_path, SparCode)
+    again = task.train(split, config, tmp_path, SparCode)
+    assert again.result == first.result
+    for left, right in zip(weights(first.model), weights(again.model), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
+    split = small_split()
+    task.train(split, small_config(training={"epochs": 2}), tmp_path)
+    with pytest.raises(UserError, match=r"config.yaml is of a run with another configuration"):
+        task.train(split, small_config(training={"epochs": 3}), tmp_path)
+
+
+@KINDS
+def test_it_learns_what_can_be_learned(kind, tmp_path):
+    split = small_split(users=150)
+    config = small_config(
+        tokenizer={"dim": 16},
+        quantizer={"num_codewords": 32, "warmup_epochs": 2},
+        training={"epochs": 12, "patience": 12, "learning_rate": 0.02, "warmup_steps": 5},
+    )
+    trained = task.train(split, config, tmp_path, kind)
+    metrics = evaluate(ModelRanker(trained.model), split.queries("test")).means()
+    # The next item of 30 is one step ahead: chance is a hit rate of one third.
+    assert metrics["hr@10"] > 0.9
+    assert trained.result.best_score == pytest.approx(
+        evaluate(ModelRanker(trained.model), split.queries("validation")).means()["ndcg@50"]
+    )
+
+
+def logged_tags(directory: pathlib.Path) -> set[str]:
+    (events,) = directory.glob("events*")
+    return {value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value}
+
+
+def test_training_stops_early_and_logs_for_tensorboard(tmp_path):
+    config = small_config(training={"epochs": 40, "patience": 2, "learning_rate": 1e-12})
+    trained = task.train(small_split(), config, tmp_path)
+    assert trained.result.epochs < 40
+    tags = {part: logged_tags(tmp_path / "logs" / part) for part in ("train", "validation")}
+    assert "epoch_ndcg@50" in tags["validation"]
+    expected = {"epoch_loss", "epoch_zero_scores", "epoch_codes_in_use"}
+    assert expected <= tags["train"]
+    assert any(tag.startswith("epoch_perplexity/slot_0") for tag in tags["train"])
+
+
+def test_users_too_short_to_validate_are_named(tmp_path):
+    split = small_split(users=3)
+    empty = [np.zeros(0, np.int32)] * 3
+    short = Split(split.name, split.method, split.user_ids, split.catalogue, split.train, empty, empty)
+    with pytest.raises(UserError, match="no user has the three events"):
+        task.train(short, small_config(), tmp_path)
