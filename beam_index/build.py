@@ -1,0 +1,148 @@
+"""`python -m beam_index.build`: from an exported model to an index."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
+
+from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
+from beam_index.options import DEFAULT_RUNNER, parse
+from beam_index.pipeline import CODES_SCORED, COUNTERS, POSTINGS_WRITTEN, build
+from beam_index.plan import Plan, make_plan
+from beam_index.progress import Journal, shown
+from protos.artifact import MANIFEST, new_artifact, read_manifest
+from protos.errors import UserError, run_cli
+
+EXPORT_FORMAT = "sparcode.export/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a build made.
+
+    Attributes:
+      directory: of the index.
+      manifest: its `manifest.json`.
+      seconds: wall time of the build.
+    """
+
+    directory: pathlib.Path
+    manifest: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the index's files, the manifest not counted."""
+        return sum(file["bytes"] for file in self.manifest["files"].values())
+
+    def __str__(self) -> str:
+        counts, options = self.manifest["counts"], self.manifest["options"]
+        block = "with" if self.manifest["block"] else "no"
+        return "\n".join(
+            [
+                f"index             {self.directory}",
+                f"codes             {counts['codes']:,} ({options['codes']}), {counts['empty_lists']:,} lists empty",
+                f"postings          {counts['postings']:,}, {counts['postings'] / counts['codes']:.1f} a list",
+                f"items in no list  {counts['items_in_no_list']:,} of {self.manifest['items']:,}",
+                f"bytes             {self.total_bytes:,}, {block} completion block",
+                f"seconds           {self.seconds:.1f}",
+            ]
+        )
+
+
+def run(argv: Sequence[str]) -> Report:
+    """Builds an index as the command line does, without printing the summary.
+
+    Raises:
+      UserError: an option, the export or the output directory will not do; or scores are not finite.
+        Nothing is left at the output then, and an index that stood there stays as it was.
+    """
+    options, beam_options = parse(argv)
+    start = time.monotonic()
+    export = read_manifest(options.model, EXPORT_FORMAT)
+    _require_replaceable(options.output)
+    with new_artifact(options.output) as directory, tempfile.TemporaryDirectory() as scratch:
+        plan = make_plan(options, export, directory, journal=os.path.join(scratch, "journal"))
+        with shown(Journal(plan.journal), options.progress):
+            result = _run_pipeline(plan, beam_options)
+        counts = count(plan)
+        _reconcile(counts, result)
+        manifest = write_index_manifest(plan, export, counts)
+    return Report(options.output, manifest, time.monotonic() - start)
+
+
+def _require_replaceable(output: pathlib.Path) -> None:
+    """The output is replaced as a whole, so nothing but an index may stand there."""
+    if output.exists() and not (output.is_dir() and (_is_index(output) or not any(output.iterdir()))):
+        raise UserError(f"--output {output} exists and is not an index; give another directory, or remove it")
+    existing = next(parent for parent in output.absolute().parents if parent.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        raise UserError(f"--output {output} cannot be written: {existing} is not a directory that you can write to")
+
+
+def _is_index(directory: pathlib.Path) -> bool:
+    path = directory / MANIFEST
+    return path.is_file() and f'"{INDEX_FORMAT}"' in path.read_text()
+
+
+def _run_pipeline(plan: Plan, options: PipelineOptions) -> PipelineResult:
+    # Named by its class, not by the option: Beam's DirectRunner of today would download another runner.
+    pinned = options.view_as(StandardOptions).runner == DEFAULT_RUNNER
+    with _user_errors():
+        pipeline = beam.Pipeline(runner=FnApiRunner() if pinned else None, options=options)
+        build(pipeline, plan)
+        result = pipeline.run()
+        result.wait_until_finish()
+        return result
+
+
+@contextlib.contextmanager
+def _user_errors() -> Iterator[None]:
+    """Turns a worker's UserError, which reaches the runner as a stack trace, into a UserError again."""
+    try:
+        yield
+    except Exception as error:
+        message = str(error) if isinstance(error, UserError) else _last_user_error(str(error))
+        if message is None:
+            raise
+        raise UserError(re.sub(r" \[while running '.*'\]\s*$", "", message)) from error
+
+
+def _last_user_error(stack_trace: str) -> str | None:
+    found = re.findall(rf"^{UserError.__module__}\.{UserError.__qualname__}: (.*)$", stack_trace, re.MULTILINE)
+    return found[-1] if found else None
+
+
+def _reconcile(counts: Counts, result: PipelineResult) -> None:
+    """Raises RuntimeError where the files hold more or less than the workers counted."""
+    for name, found in ((CODES_SCORED, counts.codes), (POSTINGS_WRITTEN, counts.postings)):
+        metrics = result.metrics().query(MetricsFilter().with_namespace(COUNTERS).with_name(name))["counters"]
+        expected = sum(metric.committed for metric in metrics)
+        if found != expected:
+            raise RuntimeError(f"the index written does not add up: {name} is {expected}, its files hold {found}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Builds an index and prints what it holds."""
+    # What Beam logs of a failing worker is in the error too.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    print(run(argv))
+
+
+if __name__ == "__main__":
+    run_cli(main)

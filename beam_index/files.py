@@ -1,0 +1,57 @@
+"""The files of an index: shards of records, each complete under its name or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import uuid
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+
+from protos.errors import UserError
+
+
+def shard_name(kind: str, shard: int, num_shards: int) -> str:
+    """File name of a shard of `kind`, "postings" or "block"."""
+    return f"{kind}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def write_records(path: pathlib.Path, records: Iterable[bytes]) -> None:
+    """Writes a TFRecord file.
+
+    It gets its name when it is whole. A worker that runs the same work again, as Beam may have it
+    do, replaces it by an equal one.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for record in records:
+                writer.write(record)
+        temporary.rename(path)
+    except (OSError, tf.errors.OpError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+
+
+def read_records(directory: str | os.PathLike[str], kind: str) -> Iterator[bytes]:
+    """The records of all shards of a kind, in the order of their numbers.
+
+    Raises:
+      UserError: a file is truncated or damaged.
+    """
+    paths = sorted(pathlib.Path(directory).glob(f"{kind}-?????-of-?????.tfrecord"))
+    for path in paths:
+        try:
+            yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        except tf.errors.DataLossError as error:
+            raise UserError(f"{path} is truncated or damaged: {_reason(error)}; build the index again") from error
+
+
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    return (error.message if isinstance(error, tf.errors.OpError) else error.strerror) or str(error)

@@ -1,0 +1,65 @@
+"""How codes x items are cut into pieces of work.
+
+Everything is computed in the same padded shapes, cut at the same places, however the work is spread
+over workers and files: a sum of floats can depend on the shape of the matrix it is computed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+# Width of the tiles of the completion block: part of the format of the index.
+TILE_ITEMS = 4096
+# Codes scored together. Small enough that a tile's scores (256 x 4,096 floats) fit a processor's cache.
+CHUNK_CODES = 256
+# Items of one call of the scorer. 65,536 pairs a call bound its memory: 64 MiB a layer of 256 units.
+CALL_ITEMS = 256
+
+
+def tile_count(num_items: int) -> int:
+    """Number of tiles of a catalogue."""
+    return -(-num_items // TILE_ITEMS)
+
+
+def chunk_count(num_codes: int) -> int:
+    """Number of chunks of codes."""
+    return -(-num_codes // CHUNK_CODES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Consecutive positions `start .. stop - 1`."""
+
+    start: int
+    stop: int
+
+    @property
+    def width(self) -> int:
+        """Number of positions."""
+        return self.stop - self.start
+
+
+def tile_span(tile: int, num_items: int) -> Span:
+    """Catalogue rows of a tile; the last tile may be narrower."""
+    return Span(tile * TILE_ITEMS, min((tile + 1) * TILE_ITEMS, num_items))
+
+
+def chunk_span(chunk: int, num_codes: int) -> Span:
+    """Positions, among all codes in ascending key order, of a chunk."""
+    return Span(chunk * CHUNK_CODES, min((chunk + 1) * CHUNK_CODES, num_codes))
+
+
+def shard_of(position: int, num_shards: int, count: int) -> int:
+    """The file that position `position` of `count` goes into; files differ by at most one position."""
+    return ((position + 1) * num_shards - 1) // count
+
+
+def cut_by_shard(span: Span, num_shards: int, count: int) -> Iterator[tuple[int, Span]]:
+    """The parts of a span of positions out of `count` that go into the same file, with its number."""
+    first, last = (shard_of(position, num_shards, count) for position in (span.start, span.stop - 1))
+    for shard in range(first, last + 1):
+        start, stop = (edge * count // num_shards for edge in (shard, shard + 1))
+        part = Span(max(span.start, start), min(span.stop, stop))
+        if part.width > 0:
+            yield shard, part

@@ -1,0 +1,140 @@
+"""The command line of the build: its own options, checked, and Beam's, passed through."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from beam_index.saved_model import one_thread_per_op
+from protos.errors import UserError
+
+DEFAULT_RUNNER = "FnApiRunner"
+
+_DESCRIPTION = """\
+Scores codes x items with an exported scorer and writes an index: a posting list a code with its
+best items, and a completion block with every item's value for every code in 8 bits.
+"""
+_EPILOG = """\
+Every other option goes to Apache Beam. By default the pipeline runs in this process on all cores;
+  --direct_running_mode=multi_processing --direct_num_workers=2   runs it in two worker processes,
+  --runner=FlinkRunner --flink_master=HOST:PORT                   on a cluster that shares the file system.
+The index is the same, byte for byte, wherever it is built (--num_shards cuts its files differently).
+
+examples:
+  python -m beam_index.build --model run/export --output index
+  python -m beam_index.build --model run/export --output index --postings_per_code 300 --no_block
+
+It is written under a temporary name and replaces an index at OUTPUT only when it is whole.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildOptions:
+    """The build's own options; see --help."""
+
+    model: pathlib.Path
+    output: pathlib.Path
+    postings_per_code: int
+    codes: str
+    queries: pathlib.Path
+    block: bool
+    num_shards: int
+    progress: bool
+
+    def __post_init__(self) -> None:
+        for name in ("postings_per_code", "num_shards"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}; expected 1 or more")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m beam_index.build",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="directory of the index to write")
+    parser.add_argument(
+        "--postings_per_code",
+        type=int,
+        default=1000,
+        metavar="L",
+        help="most items of a list (default %(default)s); the score of the next best is taken off all of them",
+    )
+    parser.add_argument(
+        "--codes",
+        choices=("auto", "all", "observed"),
+        default="auto",
+        help="codes that get a list: all, or those observed over the queries; auto (default) is all while there"
+        " are at most 16,384",
+    )
+    parser.add_argument(
+        "--queries",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="parquet file with a column history (lists of item ids), for observed codes (default: the export's)",
+    )
+    parser.add_argument(
+        "--no_block", dest="block", action="store_false", help="no completion block: the servable's sums are sparse"
+    )
+    parser.add_argument(
+        "--num_shards", type=int, default=1, metavar="N", help="files of posting lists (default %(default)s)"
+    )
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        default=sys.stderr.isatty(),
+        help="show progress on stderr (default: when it is a terminal)",
+    )
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[BuildOptions, PipelineOptions]:
+    """Splits a command line into the build's options and Beam's.
+
+    Raises:
+      UserError: a value is out of range, or neither the build nor Beam knows an option.
+    """
+    known, beam_flags = _parser().parse_known_args(argv)
+    if known.queries is None:
+        known.queries = known.model / "queries.parquet"
+    return BuildOptions(**vars(known)), _beam_options(beam_flags, own=[*vars(known), "no_block"])
+
+
+def _beam_options(flags: Sequence[str], own: Sequence[str]) -> PipelineOptions:
+    given = PipelineOptions(list(flags)).view_as(StandardOptions).runner
+    if given not in (None, DEFAULT_RUNNER):
+        return PipelineOptions(list(flags))  # other runners know options that this Beam does not
+    _require_known(flags, own)
+    return PipelineOptions([*flags, f"--runner={DEFAULT_RUNNER}", *_direct_flags(flags)])
+
+
+def _require_known(flags: Sequence[str], own: Sequence[str]) -> None:
+    """Beam ignores what it does not know: a misspelt option would quietly build another index."""
+    known = set(PipelineOptions([]).get_all_options())
+    found = set(PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True))
+    loose = [flag for flag in flags[:1] if not flag.startswith("-")]
+    for name in [*loose, *sorted(found - known)]:
+        near = difflib.get_close_matches(name, [*own, *known], n=1)
+        hint = f"; did you mean --{near[0]}?" if near else "; see --help"
+        raise UserError(f"unknown option {name!r}: neither the build nor Apache Beam has it{hint}")
+
+
+def _direct_flags(flags: Sequence[str]) -> list[str]:
+    """Where FnApiRunner's workers run, unless said: threads of this process, or processes if those would not do."""
+    given = {flag.partition("=")[0] for flag in flags}
+    if "--direct_running_mode" in given:
+        return []
+    mode = "multi_threading" if one_thread_per_op() else "multi_processing"
+    workers = [] if "--direct_num_workers" in given else [f"--direct_num_workers={len(os.sched_getaffinity(0))}"]
+    return [f"--direct_running_mode={mode}", *workers]

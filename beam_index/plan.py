@@ -1,0 +1,128 @@
+"""What one build does, resolved and checked: all that its workers need to know."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_index.block import require_block_fits
+from beam_index.geometry import tile_count
+from beam_index.options import BuildOptions
+from protos.codes import CodeSpace
+from protos.errors import UserError
+
+# Up to so many codes, `auto` scores all of them.
+FEW_CODES = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A build. Travels to the workers, so it holds plain values only.
+
+    Attributes:
+      model: directory of the export.
+      directory: where the files go; under a temporary name until the index is whole.
+      num_items: items of the catalogue.
+      space: the model's codes.
+      bias: of f(q, c) = sum_i relu(S(q_i, c) + bias).
+      postings_per_code: L, the most a list keeps.
+      queries: parquet file of the histories whose codes are scored; None: all codes of the space.
+      block: whether to write the completion block.
+      num_shards: files of posting lists, and at most as many of the block.
+      journal: file in which workers say what they have done (see progress.py).
+    """
+
+    model: str
+    directory: str
+    num_items: int
+    space: CodeSpace
+    bias: float
+    postings_per_code: int
+    queries: str | None
+    block: bool
+    num_shards: int
+    journal: str
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of items."""
+        return tile_count(self.num_items)
+
+    @property
+    def num_block_shards(self) -> int:
+        """Files of the block: none is empty."""
+        return min(self.num_shards, self.num_tiles)
+
+    @property
+    def floor(self) -> np.float32:
+        """-bias: a score must be above it to count at all."""
+        return np.float32(-self.bias)
+
+    def path(self, name: str) -> pathlib.Path:
+        """Where the file `name` of the index goes."""
+        return pathlib.Path(self.directory) / name
+
+    def describe_pair(self, key: int, row: int) -> str:
+        """A code and an item in words, for errors: slot, codes and the public item id."""
+        slot, codes = self.space.decode(np.int64(key))
+        item_ids = pq.read_table(os.path.join(self.model, "items.parquet"), columns=["item_id"])["item_id"]
+        return f"code key {key} (slot {slot}, codes {codes.tolist()}) and item {item_ids[row].as_py()!r} (row {row})"
+
+
+def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathlib.Path, journal: str) -> Plan:
+    """Resolves the options against the export.
+
+    Args:
+      options: of the command line.
+      export: manifest of the exported model.
+      directory: where the index is being built.
+      journal: see Plan.
+
+    Raises:
+      UserError: the queries are needed and will not do, or the block would be too large.
+    """
+    model = export["model"]
+    space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
+    observed = options.codes == "observed" or (options.codes == "auto" and space.size > FEW_CODES)
+    if observed:
+        _require_histories(options.queries)
+    elif options.block:
+        require_block_fits(space.size)
+    return Plan(
+        model=str(options.model),
+        directory=str(directory),
+        num_items=model["num_items"],
+        space=space,
+        bias=model["bias"],
+        postings_per_code=options.postings_per_code,
+        queries=str(options.queries) if observed else None,
+        block=options.block,
+        num_shards=options.num_shards,
+        journal=journal,
+    )
+
+
+def _require_histories(path: pathlib.Path) -> None:
+    """Raises UserError unless `path` is a parquet file with a column history of lists of strings and rows in it."""
+    where = f"queries file {path} (--queries)"
+    if not path.is_file():
+        raise UserError(f"{where} does not exist; the codes to score are those of its histories")
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{where} is not a parquet file: {error}") from error
+    schema = file.schema_arrow
+    if "history" not in schema.names:
+        raise UserError(f"{where} has the columns {schema.names}; expected a column 'history'")
+    kind = schema.field("history").type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_string(kind.value_type):
+        raise UserError(f"{where}: column 'history' is {kind}; expected list<string>")
+    if file.metadata.num_rows == 0:
+        raise UserError(f"{where} has no rows; at least one history is needed to observe codes")
