@@ -17,32 +17,38 @@ def format_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def bind(server: grpc.Server, host: str, port: int) -> int:
-    """Binds a server made with EXCLUSIVE_PORT and returns its port, which the system chooses for 0.
+def require_free(host: str, port: int) -> None:
+    """Finds out, before a long load, that the address cannot be had.
 
     Raises:
-      UserError: the address is in use, not allowed, not of this machine or no address.
+      UserError: it is in use, not allowed, not of this machine or no address.
     """
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port} is no port; expected 0 to 65535, where 0 lets the system choose")
-    address = format_address(host, port)
-    try:
-        return server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise UserError(
-            f"cannot listen at {address}: {_reason(host, port)}; stop what listens there or give another --port (0 lets"
-            " the system choose)"
-        ) from error
-
-
-def _reason(host: str, port: int) -> str:
-    """What the system says to a bind that gRPC only calls failed."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            probe.listen()
     except OSError as error:
-        return error.strerror or str(error)
-    return "it was in use a moment ago"
+        raise _cannot_listen(host, port, error.strerror or str(error)) from error
+
+
+def bind(server: grpc.Server, host: str, port: int) -> int:
+    """Binds a server made with EXCLUSIVE_PORT and returns its port, which the system chooses for 0.
+
+    Raises:
+      UserError: as `require_free`.
+    """
+    try:
+        return server.add_insecure_port(format_address(host, port))
+    except RuntimeError as error:  # gRPC does not say why; ask again
+        require_free(host, port)
+        raise _cannot_listen(host, port, "gRPC could not bind it") from error
+
+
+def _cannot_listen(host: str, port: int, reason: str) -> UserError:
+    return UserError(
+        f"cannot listen at {format_address(host, port)}: {reason}; stop what listens there or give another --port (0"
+        " lets the system choose)"
+    )

@@ -68,6 +68,10 @@ class Servable:
                 raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"output {alias}: {error}") from error
         return response
 
+    def close(self) -> None:
+        """Cancels what is running, and all that would be run from now on."""
+        self._session.close()
+
     def _run(self, step: Step, timeout: float | None) -> dict:
         options = None
         if timeout is not None:

@@ -14,11 +14,11 @@ from concurrent import futures
 from types import FrameType, TracebackType
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from protos.errors import UserError, run_cli
-from serving.listening import EXCLUSIVE_PORT, bind, format_address
+from serving.listening import EXCLUSIVE_PORT, bind, format_address, require_free
 from serving.services import ModelService, PredictionService
 from serving.versions import ModelVersions
 
@@ -78,7 +78,7 @@ class EmbeddedServer:
         self._options = options
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="poll-versions", daemon=True)
-        self._health = health.HealthServicer()
+        self._health = health.HealthServicer()  # SERVING from the start, which is when the model is loaded
         self._server = self._make_server()
         self.port = 0  # the real one, from `start` on
 
@@ -88,30 +88,28 @@ class EmbeddedServer:
         return format_address(self._options.host, self.port)
 
     def start(self) -> EmbeddedServer:
-        """Loads the model, then answers; a port or model that cannot be had is found out before.
+        """Loads the model and only then opens the port, as TensorFlow Serving does.
 
         Raises:
-          UserError: the port is taken, or there is no version to serve, or one cannot be loaded.
+          UserError: the port cannot be had, which is found out first; or there is no version to serve, or
+            one cannot be loaded.
         """
-        try:
-            self.port = bind(self._server, self._options.host, self._requested_port)
-            self._load()
-        except BaseException:
-            self._server.stop(None)
-            raise
+        require_free(self._options.host, self._requested_port)
+        self._load()
+        self.port = bind(self._server, self._options.host, self._requested_port)
         self._server.start()
-        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         if self._options.poll_seconds > 0:
             self._poller.start()
         return self
 
     def stop(self, grace: float = _GRACE_SECONDS) -> None:
-        """Takes no new requests, and gives those begun `grace` seconds to end."""
+        """Takes no new requests, gives those begun `grace` seconds to end, and cancels the rest."""
         self._stopping.set()
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
         if self._poller.is_alive():
             self._poller.join()
+        self._versions.close()
 
     def available_versions(self) -> list[int]:
         """The versions that answer now, newest first."""

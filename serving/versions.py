@@ -107,6 +107,11 @@ class ModelVersions:
         with self._lock:
             return {version: self._statuses[version] for version in sorted(self._statuses, reverse=True)}
 
+    def close(self) -> None:
+        """Cancels what is running on any version; nothing is answered from now on."""
+        for version in self.available():
+            self._loaded[version].close()
+
     def _wanted(self, found: Mapping[int, pathlib.Path]) -> set[int]:
         if self._only:
             return set(found) & self._only

@@ -8,11 +8,8 @@ import pytest
 import tensorflow as tf
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    predict_pb2 as tf_predict_pb2,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+from tensorflow_serving.apis import predict_pb2 as tf_predict_pb2
 
 from protos import predict_pb2
 from serving import tensors
@@ -22,6 +19,7 @@ NUMERIC += [np.uint64, np.float16]
 shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 numeric_arrays = st.sampled_from(NUMERIC).flatmap(lambda dtype: hnp.arrays(dtype, shapes))
 string_arrays = hnp.arrays(object, shapes, elements=st.binary(max_size=5))
+UNHURRIED = hypothesis.settings(deadline=None)  # the machine may be busy
 arrays = st.one_of(numeric_arrays, string_arrays)
 
 
@@ -39,6 +37,7 @@ def as_theirs(proto):
     return tensor_pb2.TensorProto.FromString(proto.SerializeToString())
 
 
+@UNHURRIED
 @hypothesis.given(arrays)
 def test_tensorflow_reads_what_we_write(array):
     read = tf.make_ndarray(as_theirs(written(array)))
@@ -46,6 +45,7 @@ def test_tensorflow_reads_what_we_write(array):
     assert read.dtype == array.dtype
 
 
+@UNHURRIED
 @hypothesis.given(arrays)
 def test_tensorflows_kernel_reads_what_we_write(array):
     proto = written(array, tensor_pb2.TensorProto)
@@ -53,6 +53,7 @@ def test_tensorflows_kernel_reads_what_we_write(array):
     np.testing.assert_array_equal(read, array)
 
 
+@UNHURRIED
 @hypothesis.given(arrays)
 def test_we_read_what_tensorflow_writes(array):
     proto = tf.make_tensor_proto(array)
@@ -62,12 +63,14 @@ def test_we_read_what_tensorflow_writes(array):
         assert read.dtype == array.dtype
 
 
+@UNHURRIED
 @hypothesis.given(arrays)
 def test_both_families_write_the_same_bytes(array):
     ours, theirs = written(array), written(array, tensor_pb2.TensorProto)
     assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 
 
+@UNHURRIED
 @hypothesis.given(numeric_arrays, st.data())
 def test_short_and_long_lists_are_read_as_tensorflows_kernel_reads_them(array, data):
     """The last element repeats, an empty list is zeros, what is too much is ignored."""
@@ -81,6 +84,7 @@ def test_short_and_long_lists_are_read_as_tensorflows_kernel_reads_them(array, d
         np.testing.assert_array_equal(tensors.read_tensor(message), expected)
 
 
+@UNHURRIED
 @hypothesis.given(st.lists(st.binary(max_size=3), max_size=4), st.integers(0, 6))
 def test_short_and_long_lists_of_strings(values, size):
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=values)
