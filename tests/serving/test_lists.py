@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.codes import CodeSpace
@@ -43,6 +43,7 @@ def nearest_key(space: CodeSpace, listed: list[int], key: int, distances: np.nda
 
 
 @pytest.mark.parametrize("space", [PRODUCT, RESIDUAL], ids=["product", "residual"])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_tokens_without_a_list_use_the_nearest_code_that_has_one(space, data):
     listed = sorted(data.draw(st.sets(st.integers(0, space.size - 1), min_size=1)))

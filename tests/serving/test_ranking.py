@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.codes import CodeSpace
@@ -105,7 +105,8 @@ def ranking(sums: str, index: Index) -> Ranking:
     return Ranking(PostingLists(index, CodeSpace(1, 1, 5)), made)
 
 
-@pytest.mark.parametrize("sums", ["sparse", "completed"])
+@pytest.mark.parametrize("sums", SCORE)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_best_equals_brute_force(sums, data):
     index = data.draw(indexes())
