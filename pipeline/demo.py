@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import json
 import pathlib
+import shutil
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from beam_index import build as index_build
 from pipeline.served import ServedRanker
-from protos.artifact import read_manifest
 from protos.errors import run_cli
 from serving import export as serving_export
 from serving.client import RecommendClient
@@ -39,6 +40,7 @@ TABLE = {
 }
 COLUMNS = ("recall@50", "ndcg@50", "hr@10")
 SERVED = {"sparcode_served": "completed", "sparcode_served_sparse": "sparse"}
+_JOBS = ("two_tower", "sparcode")
 _SHOWN_USERS = 3
 _SHOWN_ITEMS = 5
 _TIMED_REQUESTS = 300
@@ -76,12 +78,11 @@ def read_data(source: str | None) -> Interactions:
     return load(str(directory))
 
 
-def build_index(export_dir: pathlib.Path, index_dir: pathlib.Path, postings_per_code: int) -> dict[str, Any]:
-    """Builds the index with Beam and returns its manifest."""
-    index_build.run(
-        ["--model", str(export_dir), "--output", str(index_dir), "--postings_per_code", str(postings_per_code)]
-    )
-    return read_manifest(index_dir, index_build.INDEX_FORMAT)
+def build_index(export_dir: pathlib.Path, index_dir: pathlib.Path) -> index_build.Report:
+    """Builds the index with Beam."""
+    report = index_build.run(["--model", str(export_dir), "--output", str(index_dir)])
+    print(textwrap.indent(str(report), "   "))
+    return report
 
 
 def export_servable(export_dir: pathlib.Path, index_dir: pathlib.Path, base: pathlib.Path, sums: str) -> None:
@@ -156,9 +157,9 @@ class Demo:
         """Builds the index; returns it."""
         index_dir = self.output / "index"
         with self.stages.stage("build index"):
-            manifest = build_index(export_dir, index_dir, postings_per_code=1000)
-        self.metrics["index_bytes"] = sum(file["bytes"] for file in manifest["files"].values())
-        self.metrics["postings"], self.metrics["codes"] = manifest["postings"], manifest["codes"]
+            report = build_index(export_dir, index_dir)
+        self.metrics["index_bytes"] = report.total_bytes
+        self.metrics |= {name: report.manifest[name] for name in ("postings", "codes")}
         return index_dir
 
     def serve(self, export_dir: pathlib.Path, index_dir: pathlib.Path) -> None:
@@ -183,7 +184,9 @@ class Demo:
 
 
 def run(interactions: Interactions, config: Config, output: pathlib.Path, stages: Stages) -> dict[str, Any]:
-    """Runs all stages and returns the metrics, also written to `output/metrics.json`."""
+    """Runs all stages afresh and returns the metrics, also written to `output/metrics.json`."""
+    for name in (*_JOBS, "index", "servable"):
+        shutil.rmtree(output / name, ignore_errors=True)
     demo = Demo(interactions, config, output, stages)
     demo.baselines()
     export_dir = demo.train_sparcode()

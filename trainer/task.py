@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import pathlib
 import time
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def train(parts: Split, config: Config, job_dir: pathlib.Path, kind: type[Sequen
     windows = training_windows(parts.train, config.data.max_history)
     if not len(windows):
         raise UserError("the training split has no interactions; every user has too few events")
-    _claim(job_dir, config)
+    _claim(job_dir, config, parts)
     tf.keras.utils.set_random_seed(config.training.seed)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -69,16 +70,26 @@ def _validation(parts: Split, config: Config) -> EvaluationQueries:
     return queries.take(np.sort(chosen))
 
 
-def _claim(job_dir: pathlib.Path, config: Config) -> None:
-    """Writes the configuration, or checks that the run found here has the same."""
-    path = job_dir / "config.yaml"
+def _claim(job_dir: pathlib.Path, config: Config, parts: Split) -> None:
+    """Writes what the run is made from, or checks that the run found here is made from the same."""
     job_dir.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(config.to_yaml())
-    elif path.read_text() != config.to_yaml():
-        raise UserError(
-            f"{path} is of a run with another configuration; resume it with the same flags, or give another --job-dir"
-        )
+    claims = {"config.yaml": ("configuration", config.to_yaml()), "data.sha256": ("data", _checksum(parts) + "\n")}
+    for name, (what, text) in claims.items():
+        path = job_dir / name
+        if not path.exists():
+            path.write_text(text)
+        elif path.read_text() != text:
+            raise UserError(
+                f"{path} is of a run with another {what}; resume it with the same flags, or give another --job-dir"
+            )
+
+
+def _checksum(parts: Split) -> str:
+    """SHA-256 of what training sees: the catalogue's ids and every user's events."""
+    digest = hashlib.sha256("\n".join(parts.catalogue.item_id).encode())
+    for events in (*parts.train, *parts.validation):
+        digest.update(np.int64(len(events)).tobytes() + events.astype("<i4").tobytes())
+    return digest.hexdigest()
 
 
 def indexed_queries(parts: Split, config: Config) -> list[np.ndarray]:

@@ -126,6 +126,8 @@ def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
     task.train(split, small_config(training={"epochs": 2}), tmp_path)
     with pytest.raises(UserError, match=r"config.yaml is of a run with another configuration"):
         task.train(split, small_config(training={"epochs": 3}), tmp_path)
+    with pytest.raises(UserError, match=r"data.sha256 is of a run with another data"):
+        task.train(small_split(seed=1), small_config(training={"epochs": 2}), tmp_path)
 
 
 @KINDS

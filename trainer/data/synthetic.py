@@ -23,7 +23,7 @@ _FADED = 0.1  # what stays of an item's popularity
 _SECOND_INTEREST = 0.3  # share of the items that have one
 _TURNS = 0.12  # chance that an event turns to another interest
 _STRAYS = 0.05  # chance that an event is of any interest
-_ZIPF = 0.8
+_ZIPF = 1.0
 _REDRAWS = 20
 _THEMES = (
     *("Western", "Noir", "Space", "Heist", "Pirate", "Courtroom", "Monster", "Ballet", "Spy", "Desert", "Chess"),
