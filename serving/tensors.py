@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-# A shape costs nothing to write down; this is the most memory that a received one may claim.
-MAX_TENSOR_BYTES = 1 << 30
+# A shape costs its sender nothing; this is the most memory that repeating a last element may take.
+MAX_PADDING_BYTES = 64 << 20
 _STRING_OVERHEAD_BYTES = 24  # what TensorFlow keeps for a string besides its characters
 
 
@@ -129,7 +129,7 @@ def read_tensor(proto: Message) -> np.ndarray:
 
     Raises:
       TensorError: an unknown type, a shape that is not complete, content that does not fill it, or
-        more elements than memory is granted for.
+        far fewer elements than the shape has.
     """
     row = _BY_NUMBER.get(proto.dtype)
     if row is None:
@@ -137,12 +137,9 @@ def read_tensor(proto: Message) -> np.ndarray:
     shape = _complete_shape(proto)
     size = math.prod(shape)
     if proto.tensor_content and size:
-        return _from_content(row, proto.tensor_content, size).reshape(shape)
+        return _shaped(_from_content(row, proto.tensor_content, size), shape)
     values = getattr(proto, row.field)[:size]
-    if row is _STRING:
-        return _from_strings(values, size).reshape(shape)
-    _check_bytes(size, row.dtype.itemsize)
-    return _padded(np.array(values, row.stored), size, row).reshape(shape)
+    return _shaped(_from_strings(values, size) if row is _STRING else _from_numbers(values, size, row), shape)
 
 
 def _complete_shape(proto: Message) -> tuple[int, ...]:
@@ -161,23 +158,34 @@ def _from_content(row: _DataType, content: bytes, size: int) -> np.ndarray:
 
 
 def _from_strings(values: Sequence[bytes], size: int) -> np.ndarray:
-    longest = max(map(len, values), default=0)
-    _check_bytes(size, longest + _STRING_OVERHEAD_BYTES)
-    array = np.full(size, values[-1] if values else b"", dtype=object)
+    last = values[-1] if values else b""
+    _check_padding(size - len(values), len(last) + _STRING_OVERHEAD_BYTES)
+    array = np.full(size, last, dtype=object)
     array[: len(values)] = list(values)
     return array
 
 
-def _padded(stored: np.ndarray, size: int, row: _DataType) -> np.ndarray:
-    # Casting wraps around as TensorFlow does where an int_val does not fit.
-    values = stored.astype(row.dtype) if row.bits is None else stored.astype(row.bits).view(row.dtype)
-    if len(values) == size:
-        return values
-    if not len(values):
-        return np.zeros(size, row.dtype)
-    return np.concatenate([values, np.full(size - len(values), values[-1])])
+def _from_numbers(values: Sequence[float], size: int, row: _DataType) -> np.ndarray:
+    _check_padding(size - len(values), row.dtype.itemsize)
+    stored = np.array(values, row.stored)
+    # Casting wraps around, as TensorFlow does where an int_val does not fit.
+    array = stored.astype(row.dtype) if row.bits is None else stored.astype(row.bits).view(row.dtype)
+    if len(array) == size:
+        return array
+    last = array[-1] if len(array) else row.dtype.type(0)
+    return np.concatenate([array, np.full(size - len(array), last)])
 
 
-def _check_bytes(size: int, item_bytes: int) -> None:
-    if size * item_bytes > MAX_TENSOR_BYTES:
-        raise TensorError(f"a tensor of {size} elements may take {size * item_bytes} bytes; at most {MAX_TENSOR_BYTES}")
+def _check_padding(count: int, item_bytes: int) -> None:
+    if count * item_bytes > MAX_PADDING_BYTES:
+        raise TensorError(
+            f"the shape asks for {count} elements more than there are, {count * item_bytes} bytes; at most"
+            f" {MAX_PADDING_BYTES}"
+        )
+
+
+def _shaped(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # more dimensions, or with a 0 among them larger ones, than NumPy has
+        raise TensorError(f"shape {list(shape)} is not supported: {error}") from error

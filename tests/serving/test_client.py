@@ -25,7 +25,6 @@ from serving.server import EmbeddedServer
 from serving.tensors import TensorError
 from tests.support.served_models import write_toy_model
 
-UNHURRIED = hypothesis.settings(deadline=None)  # the machine may be busy
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -194,7 +193,6 @@ def test_one_client_serves_many_threads(client):
 ids = st.lists(st.text(max_size=4).filter(lambda text: "\0" not in text), max_size=3)
 
 
-@UNHURRIED
 @hypothesis.given(st.lists(ids, min_size=1, max_size=3), st.text(max_size=3), st.none() | st.integers(0, 2**63 - 1))
 def test_tensorflow_servings_message_reads_our_request(histories, model, version):
     request = messages.recommend_request(messages.Target(model, version=version), histories)
@@ -211,7 +209,6 @@ def test_tensorflow_servings_message_reads_our_request(histories, model, version
     assert not any(any(row[len(history) :]) for row, history in zip(rows, histories, strict=True))
 
 
-@UNHURRIED
 @hypothesis.given(
     st.dictionaries(st.text(max_size=3), st.lists(st.integers(-(2**31), 2**31 - 1)), max_size=3),
     st.integers(0, 2**63 - 1),
