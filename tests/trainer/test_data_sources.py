@@ -74,11 +74,18 @@ class TestMovieLensCsv:
             ("11,10,3.5,200", "11,10,200", "3 fields, expected 4: userId,movieId,rating,timestamp; found '11,10,200'"),
             ("11,10,3.5,200", "11,10,3.5,200,9", "5 fields, expected 4"),
             ("11,10,3.5,200", "11;10;3.5;200", "1 fields, expected 4"),
+            ("11,10,3.5,200", " ", "1 fields, expected 4"),
+            ("11,10,3.5,200", '11,"10,3.5,200', "2 fields, expected 4"),
         ],
     )
     def test_bad_row_is_named_by_file_and_line(self, tmp_path, old, new, expected):
         replace(write_movielens_csv(tmp_path) / "ratings.csv", old, new)
         assert f"{tmp_path}/ratings.csv, line 4: {expected}" in message(tmp_path)
+
+    def test_a_quote_left_open_before_much_text(self, tmp_path):
+        path = write_movielens_csv(tmp_path) / "ratings.csv"
+        path.write_text(path.read_text() + '"8,9,1,1\n' + "8,9,1,1\n" * 20_000)
+        assert f"{path}, line 8: " in message(tmp_path)
 
     def test_lines_are_counted_past_blank_lines(self, tmp_path):
         path = write_movielens_csv(tmp_path) / "ratings.csv"
@@ -128,6 +135,7 @@ class TestDat:
             ("11::10::4::2e2", "time is '2e2', expected a whole number of seconds"),
             ("11::10::four::200", "rating is 'four', expected a number"),
             ("11::::4::200", "item is '', expected an id"),
+            (" ", "1 fields, expected 4"),
         ],
     )
     def test_bad_row_is_named_by_file_and_line(self, tmp_path, new, expected):

@@ -18,8 +18,8 @@ from trainer.data.interactions import Coded, Events, Interactions, ItemText, bui
 _BEGIN = 1_420_070_400  # 2015-01-01
 _SPAN = 5 * 365 * 86_400
 _EPOCHS = 40  # popularity is constant within one
-_FADES_IN = 0.15  # of the span
-_FADED = 0.1  # what stays of an item's popularity
+_FADES_WITHIN = 0.15  # of the span: how soon an item is no longer new
+_FADED = 0.1  # what stays of its popularity then
 _SECOND_INTEREST = 0.3  # share of the items that have one
 _TURNS = 0.12  # chance that an event turns to another interest
 _STRAYS = 0.05  # chance that an event is of any interest
@@ -37,7 +37,7 @@ class SyntheticSpec:
     """What to make.
 
     Attributes:
-      users: how many; each has at least 5 events, or as many as there are items.
+      users: how many; each has 5 events or more, if there are items enough.
       items: size of the catalogue from which events are drawn; an item that nobody took is not in the data.
       interactions: about how many; activity is log-normal over users, at most half the catalogue each.
       interests: planted groups of items.
@@ -76,7 +76,8 @@ def generate(spec: SyntheticSpec = SyntheticSpec()) -> Interactions:
     films = _films(spec, rng)
     users, ages, times = _events(spec, rng)
     interests = _event_interests(spec, users, ages, rng)
-    items = _draw_items(spec, films, users, interests, times, rng)
+    cells = interests * _EPOCHS + (times * _EPOCHS).astype(np.int64)
+    items = _draw_items(films, users, cells, rng)
     drawn = items >= 0
     order = np.argsort(times[drawn], kind="stable")
     events = Events(
@@ -89,7 +90,6 @@ def generate(spec: SyntheticSpec = SyntheticSpec()) -> Interactions:
 
 def _films(spec: SyntheticSpec, rng: np.random.Generator) -> _Films:
     interest = rng.permutation(np.arange(spec.items) % spec.interests)
-    # Big and small interests would blur what a hit means, so they differ in their items' weights only.
     weight = (1 + rng.permutation(spec.items) / spec.interests) ** -_ZIPF
     second = rng.integers(spec.interests, size=spec.items)
     has_second = (rng.random(spec.items) < _SECOND_INTEREST) & (second != interest)
@@ -138,22 +138,14 @@ def _event_interests(spec: SyntheticSpec, users: np.ndarray, ages: np.ndarray, r
     return np.where(strays, rng.integers(spec.interests, size=len(users)), fresh[last_turn])
 
 
-def _draw_items(
-    spec: SyntheticSpec,
-    films: _Films,
-    users: np.ndarray,
-    interests: np.ndarray,
-    times: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """An item for each event, none twice for a user; -1 where repeated draws found no new one."""
+def _draw_items(films: _Films, users: np.ndarray, cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An item for each event by its cell, none twice for a user; -1 where repeated draws found no new one."""
     items = np.full(len(users), -1, np.int64)
-    cells = interests * _EPOCHS + np.minimum((times * _EPOCHS).astype(np.int64), _EPOCHS - 1)
     open_events = np.arange(len(users))
     for _ in range(_REDRAWS):
-        items[open_events] = _draw(spec, films, cells[open_events], rng)
+        items[open_events] = _draw(films, cells[open_events], rng)
         repeats = np.ones(len(users), bool)
-        repeats[np.unique(users * spec.items + items, return_index=True)[1]] = False
+        repeats[np.unique(users * len(films.interest) + items, return_index=True)[1]] = False
         open_events = np.flatnonzero(repeats)
         if not len(open_events):
             break
@@ -161,7 +153,7 @@ def _draw_items(
     return items
 
 
-def _draw(spec: SyntheticSpec, films: _Films, cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw(films: _Films, cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One item for each (interest, epoch) cell, by the weights of that cell."""
     items = np.empty(len(cells), np.int64)
     order = np.argsort(cells, kind="stable")
@@ -182,5 +174,5 @@ def _weights(films: _Films, interest: int, time: float) -> tuple[np.ndarray, np.
     members = np.flatnonzero((affinity > 0) & (films.release <= time))
     if not len(members):  # nothing is out yet: all of the interest
         members = np.flatnonzero(affinity > 0)
-    newness = _FADED + np.exp(-np.abs(time - films.release[members]) / _FADES_IN)
+    newness = _FADED + np.exp(-np.abs(time - films.release[members]) / _FADES_WITHIN)
     return members, affinity[members] * films.weight[members] * newness

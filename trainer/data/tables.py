@@ -52,29 +52,31 @@ def read_table(path: pathlib.Path, layout: Layout) -> pa.Table:
     """
     content = _content(path)
     names = list(layout.names or _header(path, content, layout))
-    quoted = len(layout.separator) == 1
-    if not quoted:
-        # Arrow splits at single characters; this one cannot be in text.
-        content = content.replace(layout.separator.encode(), b"\x1f")
     try:
-        table = pyarrow.csv.read_csv(
-            io.BytesIO(content),
-            pyarrow.csv.ReadOptions(column_names=names, skip_rows=0 if layout.names else 1),
-            pyarrow.csv.ParseOptions(
-                delimiter=layout.separator if quoted else "\x1f", quote_char='"' if quoted else False
-            ),
-            pyarrow.csv.ConvertOptions(
-                column_types=dict(layout.columns), include_columns=list(layout.columns), null_values=[]
-            ),
-        )
+        table = _parse(content, layout, names)
     except pa.ArrowInvalid as error:
-        _explain(path, layout, names, error)
+        _explain(path, layout, names, str(error))
     if table.num_rows == 0:
         raise UserError(f"{path} has no rows below its header; expected one interaction a line")
     for name, kind in layout.columns.items():
         if kind == ID and "" in coded(table, name).ids:
-            _explain(path, layout, names, None)
+            _explain(path, layout, names, f"{name} is empty in some row")
     return table
+
+
+def _parse(content: bytes, layout: Layout, names: Sequence[str]) -> pa.Table:
+    separator, quote = layout.separator, '"'
+    if len(separator) > 1:
+        # Arrow splits at single characters; this one does not occur in text.
+        content, separator, quote = content.replace(separator.encode(), b"\x1f"), "\x1f", False
+    return pyarrow.csv.read_csv(
+        io.BytesIO(content),
+        pyarrow.csv.ReadOptions(column_names=names, skip_rows=0 if layout.names else 1),
+        pyarrow.csv.ParseOptions(delimiter=separator, quote_char=quote),
+        pyarrow.csv.ConvertOptions(
+            column_types=dict(layout.columns), include_columns=list(layout.columns), null_values=[]
+        ),
+    )
 
 
 def coded(table: pa.Table, name: str) -> Coded:
@@ -94,11 +96,15 @@ def text_lines(path: pathlib.Path, encodings: Sequence[str] = ("utf-8",)) -> Ite
     Raises:
       UserError: the file is missing or empty, or fits none of the encodings.
     """
-    text = _decode(path, _content(path), encodings)
+    for number, line in _lines(_decode(path, _content(path), encodings)):
+        if line.strip():
+            yield number, line
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
     # Not splitlines(), which also splits at characters that a title may hold.
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
-        if line.strip():
-            yield number, line.rstrip("\n")
+        yield number, line.rstrip("\n")
 
 
 def _content(path: pathlib.Path) -> bytes:
@@ -124,7 +130,7 @@ def _decode(path: pathlib.Path, content: bytes, encodings: Sequence[str]) -> str
 
 def _header(path: pathlib.Path, content: bytes, layout: Layout) -> list[str]:
     first = _decode(path, content.split(b"\n", 1)[0], ("utf-8",))
-    found = next(csv.reader([first], delimiter=layout.separator))
+    _, found = next(_quoted_rows(path, first, layout.separator))
     for name in layout.columns:
         if name not in found:
             raise UserError(
@@ -133,7 +139,7 @@ def _header(path: pathlib.Path, content: bytes, layout: Layout) -> list[str]:
     return found
 
 
-def _explain(path: pathlib.Path, layout: Layout, names: Sequence[str], cause: Exception | None) -> NoReturn:
+def _explain(path: pathlib.Path, layout: Layout, names: Sequence[str], cause: str) -> NoReturn:
     """Reads again, slowly, to find the first line that is wrong."""
     for number, fields in _rows(path, layout):
         if len(fields) != len(names):
@@ -149,15 +155,26 @@ def _explain(path: pathlib.Path, layout: Layout, names: Sequence[str], cause: Ex
 
 
 def _rows(path: pathlib.Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    if len(layout.separator) > 1:
-        for number, line in text_lines(path):
-            yield number, line.split(layout.separator)
-        return
+    """Yields (line number from 1, fields) of the rows, header and empty lines left out."""
     text = _decode(path, _content(path), ("utf-8",))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator)
-    for row, fields in enumerate(reader):
-        if fields and (row > 0 or layout.names):
-            yield reader.line_num, fields
+    if len(layout.separator) > 1:
+        rows = ((number, line.split(layout.separator) if line else []) for number, line in _lines(text))
+    else:
+        rows = _quoted_rows(path, text, layout.separator)
+    for number, fields in rows:
+        if fields and (number > 1 or layout.names):
+            yield number, fields
+
+
+def _quoted_rows(path: pathlib.Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    number = 1
+    try:
+        for fields in reader:
+            yield number, fields
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {number}: {error}; is a quote left open?") from error
 
 
 def _fits(value: str, kind: pa.DataType) -> bool:
