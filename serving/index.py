@@ -21,10 +21,13 @@ INDEX_FORMAT = "sparcode.index/1"
 class Block:
     """Contributions of every list's code to every item: `offset + scale * value`, by tiles of items.
 
+    One row more than there are lists: the last is all zeros, what a token without a list contributes.
+    (The largest of all arrays is made with it here, for adding it later would copy the array.)
+
     Attributes:
-      values: `[C, I]` uint8.
-      offset: `[C, T]` float32, T tiles.
-      scale: `[C, T]` float32.
+      values: `[C + 1, I]` uint8.
+      offset: `[C + 1, T]` float32, T tiles.
+      scale: `[C + 1, T]` float32.
       tile_items: items of a tile; the last tile may hold fewer.
     """
 
@@ -102,6 +105,12 @@ def _check_list(directory: pathlib.Path, manifest: Mapping[str, Any], found: Pos
         directory,
         f"list {found.key} has {len(items)} items but {len(found.scores)} scores",
     )
+    scores = np.asarray(found.scores, np.float32)
+    _require(
+        len(np.unique(items)) == len(items) and bool((np.isfinite(scores) & (scores > 0)).all()),
+        directory,
+        f"list {found.key} names an item twice or holds a score that is not above 0",
+    )
     outside = items[(items < 0) | (items >= num_items)]
     _require(
         not outside.size,
@@ -115,8 +124,8 @@ def _read_block(directory: pathlib.Path, manifest: Mapping[str, Any], listed: np
     tile_items, num_items = manifest["block"]["tile_items"], manifest["items"]
     num_tiles = -(-num_items // tile_items)
     num_listed = int(listed.sum())
-    values = np.zeros((num_listed, num_items), np.uint8)
-    offset, scale = np.zeros((2, num_listed, num_tiles), np.float32)
+    values = np.zeros((num_listed + 1, num_items), np.uint8)
+    offset, scale = np.zeros((2, num_listed + 1, num_tiles), np.float32)
     tiles = 0
     for tiles, record in enumerate(_records(directory, manifest, "block-"), start=1):
         tile = BlockTile.FromString(record)
@@ -124,9 +133,9 @@ def _read_block(directory: pathlib.Path, manifest: Mapping[str, Any], listed: np
         first, width = tile_items * (tiles - 1), min(tile_items, num_items - tile_items * (tiles - 1))
         _check_tile(directory, tile, (first, width, len(listed), len(listed), len(listed) * width))
         content = np.frombuffer(tile.values, np.uint8).reshape(len(listed), width)
-        values[:, first : first + width] = content[listed]
-        offset[:, tiles - 1] = np.asarray(tile.offset, np.float32)[listed]
-        scale[:, tiles - 1] = np.asarray(tile.scale, np.float32)[listed]
+        values[:-1, first : first + width] = content[listed]
+        offset[:-1, tiles - 1] = np.asarray(tile.offset, np.float32)[listed]
+        scale[:-1, tiles - 1] = np.asarray(tile.scale, np.float32)[listed]
     _require(tiles == num_tiles, directory, f"its block has {tiles} tiles, {num_items} items need {num_tiles}")
     return Block(values, offset, scale, tile_items)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import tensorflow as tf
 
 from serving.index import Block
@@ -57,14 +56,14 @@ class CompletedSums(tf.Module):
     """An item's score is the sum of its contributions in the block, one a token, in token order."""
 
     def __init__(self, block: Block) -> None:
-        """Holds the block, and one row of zeros more: that of a token without a list."""
+        """Holds the block flat: one gather of single numbers reads a contribution."""
         super().__init__()
-        self._num_lists, self._num_items = block.values.shape
+        self._num_items = block.values.shape[1]
         self._num_tiles = block.offset.shape[1]
         self._tile_items = block.tile_items
-        self._values = tf.Variable(_flat_with_zeros(block.values), trainable=False, name="block_values")
-        self._offset = tf.Variable(_flat_with_zeros(block.offset), trainable=False, name="block_offset")
-        self._scale = tf.Variable(_flat_with_zeros(block.scale), trainable=False, name="block_scale")
+        self._values = tf.Variable(block.values.ravel(), trainable=False, name="block_values")
+        self._offset = tf.Variable(block.offset.ravel(), trainable=False, name="block_offset")
+        self._scale = tf.Variable(block.scale.ravel(), trainable=False, name="block_scale")
 
     def __call__(self, candidates: Candidates, list_rows: tf.Tensor) -> tf.Tensor:
         """See `Sums`. Other postings than the first read item 0, which costs no memory traffic."""
@@ -75,7 +74,3 @@ class CompletedSums(tf.Module):
         tile = lists * self._num_tiles + rows // self._tile_items
         contributions = tf.gather(self._offset, tile) + tf.gather(self._scale, tile) * value
         return tf.add_n(tf.unstack(contributions, axis=1))
-
-
-def _flat_with_zeros(matrix: np.ndarray) -> np.ndarray:
-    return np.concatenate([matrix.ravel(), np.zeros(matrix.shape[1], matrix.dtype)])

@@ -37,8 +37,10 @@ def test_lists_and_block_are_those_of_the_scorer(model, directory):
         assert sorted(index.items[postings]) == np.flatnonzero(expected).tolist()
         np.testing.assert_array_equal(index.scores[postings], expected[index.items[postings]])
     tiles = np.arange(PRODUCT.num_items) // index.block.tile_items
-    values = index.block.offset[:, tiles] + index.block.scale[:, tiles] * index.block.values
-    assert (np.abs(values - contributions) <= index.block.scale[:, tiles] * 0.5001).all()
+    scale = index.block.scale[:, tiles]
+    values = index.block.offset[:, tiles] + scale * index.block.values
+    assert (np.abs(values[:-1] - contributions) <= scale[:-1] * 0.5001).all()
+    assert not values[-1].any(), "the row of no list"
 
 
 def test_block_is_left_out_when_not_asked_for_or_not_there(model, directory, tmp_path):
@@ -75,15 +77,18 @@ def test_empty_lists_and_their_block_rows_are_left_out(tmp_path):
     assert index.keys.tolist() == [3, 7]
     assert index.offsets.tolist() == [0, 2, 3]
     assert index.items.tolist() == [4, 0, 1]
-    assert index.block.values.tolist() == [[0, 1, 2, 10, 11], [6, 7, 8, 14, 15]]
-    assert index.block.offset.tolist() == [[1, 7], [3, 9]]
-    assert index.block.scale.tolist() == [[4, 1], [6, 3]]
+    assert index.block.values.tolist() == [[0, 1, 2, 10, 11], [6, 7, 8, 14, 15], [0, 0, 0, 0, 0]]
+    assert index.block.offset.tolist() == [[1, 7], [3, 9], [0, 0]]
+    assert index.block.scale.tolist() == [[4, 1], [6, 3], [0, 0]]
 
 
 BROKEN = {
     "row outside": ({"lists": [PostingList(key=0, items=[5], scores=[1])]}, "list 0 names item row [5]; the catalogue"),
     "negative row": ({"lists": [PostingList(key=0, items=[-1], scores=[1])]}, "list 0 names item row [-1]"),
     "scores missing": ({"lists": [PostingList(key=9, items=[1, 2], scores=[1])]}, "list 9 has 2 items but 1 scores"),
+    "item twice": ({"lists": [PostingList(key=9, items=[1, 1], scores=[2, 1])]}, "list 9 names an item twice or"),
+    "score 0": ({"lists": [PostingList(key=9, items=[1], scores=[0])]}, "list 9 names an item twice or holds a score"),
+    "score NaN": ({"lists": [PostingList(key=9, items=[1], scores=[np.nan])]}, "holds a score that is not above 0"),
     "order": ({"lists": LISTS[::-1]}, "not in ascending order of their keys"),
     "a list missing": ({"codes": 4}, "it has 3 posting lists, its manifest says 4"),
     "postings missing": ({"postings": 9}, "it has 3 postings, its manifest says 9"),

@@ -36,15 +36,20 @@ def indexes(draw: st.DrawFn) -> Index:
     )
 
 
+def with_zeros(matrix: np.ndarray) -> np.ndarray:
+    """The row of no list, after those of the lists."""
+    return np.concatenate([matrix, np.zeros_like(matrix[:1])])
+
+
 @st.composite
 def blocks(draw: st.DrawFn, num_lists: int, num_items: int) -> Block:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     levels = draw(st.sampled_from([1, 3, 256]))
     tiles = (num_lists, -(-num_items // 7))
     return Block(
-        values=rng.integers(0, levels, (num_lists, num_items)).astype(np.uint8),
-        offset=rng.choice(np.float32([0, 0.1, 0.3]), tiles),
-        scale=rng.choice(np.float32([0, 0.01, 0.003]), tiles),
+        values=with_zeros(rng.integers(0, levels, (num_lists, num_items)).astype(np.uint8)),
+        offset=with_zeros(rng.choice(np.float32([0, 0.1, 0.3]), tiles)),
+        scale=with_zeros(rng.choice(np.float32([0, 0.01, 0.003]), tiles)),
         tile_items=7,
     )
 
@@ -125,14 +130,15 @@ def test_graph_gives_what_eager_gives():
     rng = np.random.default_rng(0)
     num_items, num_lists, length = 2000, 16, 300
     items = np.concatenate([rng.choice(num_items, length, replace=False) for _ in range(num_lists)])
-    scale = rng.random((num_lists, 1)).astype(np.float32)
+    scale = with_zeros(rng.random((num_lists, 1)).astype(np.float32))
+    values = with_zeros(rng.integers(0, 256, (num_lists, num_items)).astype(np.uint8))
     index = Index(
         manifest={},
         keys=np.arange(num_lists),
         offsets=np.arange(num_lists + 1) * length,
         items=items.astype(np.int32),
         scores=rng.random(num_lists * length).astype(np.float32),
-        block=Block(rng.integers(0, 256, (num_lists, num_items)).astype(np.uint8), scale * 0.1, scale, 4096),
+        block=Block(values, scale * 0.1, scale, 4096),
     )
     list_rows = rng.integers(0, num_lists + 1, (8, 4))
     excluded = rng.integers(-1, num_items, (8, 50))
