@@ -1,6 +1,7 @@
 # Every command of a developer. Each target makes .venv first where it is missing or stale.
 
 DATA ?=
+WORKERS ?= 2
 export PYTHON
 PY := .venv/bin/python
 UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --quiet --generate-hashes \
@@ -18,8 +19,8 @@ install:  ## Make .venv hold exactly the lock (the other targets do this by them
 demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synthetic chooses the data.
 	$(PY) -m pipeline.demo $(if $(DATA),--data "$(DATA)") --output build/demo
 
-test: install  ## Run the tests; ARGS="-k words tests/serving" runs some of them.
-	$(PY) -m pytest $(ARGS)
+test: install  ## Run the tests; ARGS="-k words tests/serving" some of them, WORKERS=0 in one process.
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: install  ## Check style and formatting.
 	$(PY) -m ruff check .
