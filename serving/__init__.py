@@ -2,3 +2,5 @@
 
 Importing this package does not import TensorFlow, so that `serving.client` runs without it.
 """
+
+import protos  # noqa: F401  # quietens TensorFlow before it is imported

@@ -264,8 +264,11 @@ class SparCode(SequenceModel):
             return None, None
         keys, places = tf.unique(tf.reshape(quantized.keys, [-1]))
         codewords, slots = self.quantizer.codewords_of(keys)
-        table = self._interactions(tf.stop_gradient(codewords), slots, vectors)
-        table = tf.where(self.quantizer.active, table, tf.zeros_like(table))
+        table = tf.cond(
+            self.quantizer.active,
+            lambda: self._interactions(codewords, slots, vectors),
+            lambda: tf.zeros([tf.shape(keys)[0], tf.shape(vectors)[0]]),
+        )
         return table, tf.reshape(places, tf.shape(quantized.keys))
 
     def update_codes(self, quantized: Quantized) -> None:
