@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
-    """How a version stands, and why it ended if it could not be loaded."""
+    """How a version stands, a value of `State`, and why it ended if it could not be loaded."""
 
-    state: State
+    state: int
     error: StatusError | None = None
 
 
