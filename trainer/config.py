@@ -137,8 +137,8 @@ class ScorerConfig:
     """
 
     num_item_tokens: int = 4
-    product_dim: int = 16
-    hidden: int = 16
+    product_dim: int = 8
+    hidden: int = 8
     temperature: float = 0.05
     initial_bias: float = 20.0
 
@@ -194,12 +194,12 @@ class TrainingConfig:
       deterministic: bit-equal results from equal seeds (slower).
     """
 
-    epochs: int = 60
-    batch_size: int = 32
+    epochs: int = 40
+    batch_size: int = 16
     learning_rate: float = 0.003
     warmup_steps: int = 100
     weight_decay: float = 0.0
-    patience: int = 4
+    patience: int = 3
     validate_every: int = 2
     validation_users: int = 5000
     checkpoint_every: int = 1
