@@ -57,7 +57,7 @@ class EASE:
           l2: ridge penalty, above 0; hundreds for sets like MovieLens.
         """
         matrix = _binary(split.train, len(split.catalogue))
-        gram = (matrix.T @ matrix).toarray(order="F")
+        gram = (matrix.T @ matrix).astype(np.float64).toarray(order="F")
         gram[np.diag_indices_from(gram)] += l2
         weights = scipy.linalg.inv(gram, overwrite_a=True).astype(np.float32)
         weights /= -np.diag(weights).copy()
@@ -74,4 +74,4 @@ def _binary(histories: Sequences | Sequence[np.ndarray], num_items: int) -> scip
     lengths = [len(history) for history in histories]
     rows = np.concatenate([[0], np.cumsum(lengths)])
     columns = np.concatenate(histories)
-    return scipy.sparse.csr_array((np.ones(len(columns)), columns, rows), shape=(len(histories), num_items))
+    return scipy.sparse.csr_array((np.ones(len(columns), np.float32), columns, rows), shape=(len(histories), num_items))
