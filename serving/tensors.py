@@ -160,7 +160,8 @@ def _from_content(row: _DataType, content: bytes, size: int) -> np.ndarray:
 def _from_strings(values: Sequence[bytes], size: int) -> np.ndarray:
     last = values[-1] if values else b""
     _check_padding(size - len(values), len(last) + _STRING_OVERHEAD_BYTES)
-    array = np.full(size, last, dtype=object)
+    array = np.empty(size, dtype=object)
+    array.fill(last)  # not np.full, which loses NULs at the end
     array[: len(values)] = list(values)
     return array
 

@@ -368,5 +368,5 @@ def test_health_is_serving_while_the_model_is_and_not_after(base_path, channel):
     with EmbeddedServer(base_path, MODEL, port=0) as server, grpc.insecure_channel(server.address) as own_channel:
         watch = health_pb2_grpc.HealthStub(own_channel).Watch(request, timeout=20)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        server.stop(grace=5)
+        server.stop(grace=0.5)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING

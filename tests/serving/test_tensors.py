@@ -79,6 +79,7 @@ def test_short_and_long_lists_are_read_as_tensorflows_kernel_reads_them(array, d
 
 
 @hypothesis.given(st.lists(st.binary(max_size=3), max_size=4), st.integers(0, 6))
+@hypothesis.example([b"\0"], 2)
 def test_short_and_long_lists_of_strings(values, size):
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=values)
     proto.tensor_shape.dim.add(size=size)
