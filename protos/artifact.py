@@ -34,8 +34,7 @@ def sha256(path: pathlib.Path) -> str:
 def _describe_files(directory: pathlib.Path) -> dict[str, dict[str, Any]]:
     paths = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / MANIFEST)
     return {
-        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in paths
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths
     }
 
 
@@ -97,7 +96,10 @@ def read_manifest(directory: str | os.PathLike[str], format_name: str) -> dict[s
         raise UserError(f"{directory} does not exist; expected a directory holding a {format_name} artifact")
     if not path.is_file():
         raise UserError(f"{directory} has no {MANIFEST}: it is not a complete {format_name} artifact; build it again")
-    manifest = json.loads(path.read_text())
+    try:
+        manifest = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no valid JSON ({error}): truncated or changed; build the artifact again") from error
     if manifest.get("format") != format_name:
         raise UserError(f"{path}: format is {manifest.get('format')!r}, expected {format_name!r}")
     for name, expected in manifest["files"].items():
