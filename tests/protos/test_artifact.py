@@ -37,9 +37,13 @@ def test_the_fingerprint_follows_the_content_alone(artifact, tmp_path):
 
 
 def test_an_error_leaves_the_old_artifact_and_nothing_else(artifact):
-    with pytest.raises(RuntimeError), new_artifact(artifact) as building:
-        (building / "half").write_text("written")
-        raise RuntimeError
+    def fail_half_way():
+        with new_artifact(artifact) as building:
+            (building / "half").write_text("written")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert read_manifest(artifact, FORMAT)["extra"] == 7
     assert [path.name for path in artifact.parent.iterdir()] == ["thing"]
 
