@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import multiprocessing
 import os
 import pathlib
 import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -19,6 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
+from beam_index.files import discard_unfinished
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
 from beam_index.options import DEFAULT_RUNNER, parse
 from beam_index.pipeline import CODES_SCORED, COUNTERS, POSTINGS_WRITTEN, build
@@ -65,7 +68,20 @@ class Report:
 
 
 def run(argv: Sequence[str]) -> Report:
-    """Builds an index as the command line does, without printing the summary.
+    """Builds an index in a process of its own, as the command line does.
+
+    Scores are made with one thread an op (saved_model.py says why), and TensorFlow fixes that number
+    for a process once: the caller's TensorFlow stays as it is, started or not.
+
+    Raises:
+      UserError: see `run_here`.
+    """
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_run_quietly, argv).result()
+
+
+def run_here(argv: Sequence[str]) -> Report:
+    """Builds an index in this process, whose TensorFlow has not started or has one thread an op.
 
     Raises:
       UserError: an option, the export or the output directory will not do; or scores are not finite.
@@ -79,6 +95,7 @@ def run(argv: Sequence[str]) -> Report:
         plan = make_plan(options, export, directory, journal=os.path.join(scratch, "journal"))
         with shown(Journal(plan.journal), options.progress):
             result = _run_pipeline(plan, beam_options)
+        discard_unfinished(directory)
         counts = count(plan)
         _reconcile(counts, result)
         manifest = write_index_manifest(plan, export, counts)
@@ -136,12 +153,16 @@ def _reconcile(counts: Counts, result: PipelineResult) -> None:
             raise RuntimeError(f"the index written does not add up: {name} is {expected}, its files hold {found}")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Builds an index and prints what it holds."""
+def _run_quietly(argv: Sequence[str]) -> Report:
     # What Beam logs of a failing worker is in the error too.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    print(run(argv))
+    return run_here(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Builds an index and prints what it holds."""
+    print(_run_quietly(argv))
 
 
 if __name__ == "__main__":

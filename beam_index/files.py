@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import uuid
@@ -11,6 +10,8 @@ from collections.abc import Iterable, Iterator
 import tensorflow as tf
 
 from protos.errors import UserError
+
+_UNFINISHED = ".unfinished-"
 
 
 def shard_name(kind: str, shard: int, num_shards: int) -> str:
@@ -27,16 +28,22 @@ def write_records(path: pathlib.Path, records: Iterable[bytes]) -> None:
     Raises:
       UserError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f"{_UNFINISHED}{path.name}.{uuid.uuid4().hex}")
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
                 writer.write(record)
         temporary.rename(path)
     except (OSError, tf.errors.OpError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def discard_unfinished(directory: pathlib.Path) -> None:
+    """Removes what a worker that was killed had begun to write."""
+    for path in directory.glob(f"{_UNFINISHED}*"):
+        path.unlink()
 
 
 def read_records(directory: str | os.PathLike[str], kind: str) -> Iterator[bytes]:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_index.saved_model import one_thread_per_op
 from protos.errors import UserError
 
 DEFAULT_RUNNER = "FnApiRunner"
@@ -131,10 +130,9 @@ def _require_known(flags: Sequence[str], own: Sequence[str]) -> None:
 
 
 def _direct_flags(flags: Sequence[str]) -> list[str]:
-    """Where FnApiRunner's workers run, unless said: threads of this process, or processes if those would not do."""
+    """Where FnApiRunner's workers run unless said otherwise: one thread of this process a core."""
     given = {flag.partition("=")[0] for flag in flags}
     if "--direct_running_mode" in given:
         return []
-    mode = "multi_threading" if one_thread_per_op() else "multi_processing"
     workers = [] if "--direct_num_workers" in given else [f"--direct_num_workers={len(os.sched_getaffinity(0))}"]
-    return [f"--direct_running_mode={mode}", *workers]
+    return ["--direct_running_mode=multi_threading", *workers]

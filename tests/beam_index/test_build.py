@@ -1,0 +1,282 @@
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+from beam_index.build import run, run_here
+from beam_index.options import parse
+from protos.artifact import read_manifest
+from protos.errors import UserError
+from tests.beam_index.oracle import written_bytes, written_lists
+from tests.beam_index.tables import TableScorer, replace_scorer, write_table_export
+from tests.support.exports import EXPORT_FORMAT
+
+IN_MEMORY = "--direct_running_mode=in_memory"
+
+
+def build(model, index, *options):
+    return run_here(["--model", str(model), "--output", str(index), "--no-progress", IN_MEMORY, *options])
+
+
+def snapshot(directory: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_the_manifest_reconciles_with_the_files(residual_export, tmp_path):
+    index = tmp_path / "index"
+    report = build(residual_export, index, "--postings_per_code=4", "--num_shards=2")
+    manifest = read_manifest(index, "sparcode.index/1")
+    assert report.manifest == manifest
+    lists = written_lists(index)
+    listed = {item for each in lists for item in each.items}
+    export = read_manifest(residual_export, EXPORT_FORMAT)
+    assert manifest["model_fingerprint"] == export["fingerprint"]
+    assert manifest["model"] == export["model"]
+    assert manifest["counts"] == {
+        "codes": 12,
+        "postings": sum(len(each.items) for each in lists),
+        "empty_lists": sum(not each.items for each in lists),
+        "items_in_no_list": 40 - len(listed),
+    }
+    assert manifest["items"] == 40
+    assert manifest["codes"] == len(lists) == 12
+    assert manifest["postings"] == manifest["counts"]["postings"] > 0
+    assert manifest["counts"]["items_in_no_list"] > 0
+    assert manifest["block"] == {"bits": 8, "tile_items": 4096}
+    assert manifest["options"] == {"postings_per_code": 4, "codes": "all", "num_shards": 2}
+    assert set(manifest["versions"]) == {"python", "tensorflow", "apache-beam", "numpy"}
+    assert report.total_bytes == sum(path.stat().st_size for path in index.glob("*.tfrecord"))
+
+
+def test_building_again_gives_an_equal_index(residual_export, tmp_path):
+    for name in ("one", "two"):
+        build(residual_export, tmp_path / name)
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def test_no_block_writes_none(residual_export, tmp_path):
+    index = tmp_path / "index"
+    report = build(residual_export, index, "--no_block")
+    assert report.manifest["block"] is None
+    assert not list(index.glob("block-*"))
+
+
+def test_few_codes_are_all_scored_and_many_only_where_observed(residual_export, tmp_path, monkeypatch):
+    assert build(residual_export, tmp_path / "index").manifest["options"]["codes"] == "all"
+    monkeypatch.setattr("beam_index.plan.FEW_CODES", 11)
+    assert build(residual_export, tmp_path / "index").manifest["options"]["codes"] == "observed"
+    assert build(residual_export, tmp_path / "index", "--codes=all").manifest["options"]["codes"] == "all"
+
+
+def test_queries_of_ones_own_choose_the_observed_codes(residual_export, tmp_path):
+    queries = tmp_path / "queries.parquet"
+    pq.write_table(pa.table({"history": [["item-3"]]}), queries)
+    report = build(residual_export, tmp_path / "index", "--codes=observed", "--queries", str(queries))
+    assert report.manifest["codes"] == 3  # one token a slot
+
+
+def test_the_summary_tells_what_was_built(residual_export, tmp_path):
+    text = str(build(residual_export, tmp_path / "index", "--postings_per_code=4"))
+    postings = read_manifest(tmp_path / "index", "sparcode.index/1")["postings"]
+    assert "12 (all)" in text
+    assert f"{postings}, {postings / 12:.1f} a list" in text
+    assert "of 40" in text
+
+
+def test_an_index_is_replaced(residual_export, product_export, tmp_path):
+    index = tmp_path / "index"
+    build(residual_export, index)
+    build(product_export, index)
+    assert [each.key for each in written_lists(index)] == list(range(16))
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+BAD_SCORES = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
+
+
+@pytest.mark.parametrize("value", BAD_SCORES)
+@pytest.mark.parametrize("mode", [IN_MEMORY, "--direct_running_mode=multi_threading"])
+def test_scores_that_are_not_finite_are_named_and_nothing_is_left(tmp_path, value, mode):
+    table = np.ones((30, 4100), np.float32)
+    table[17, 4098] = BAD_SCORES[value]
+    export = write_table_export(tmp_path / "export", table)
+    with pytest.raises(UserError) as caught:
+        run_here(["--model", str(export), "--output", str(tmp_path / "index"), "--no-progress", mode])
+    message = str(caught.value)
+    assert f"gave {value} for code key 17 (slot 0, codes [17]) and item 'item-4098' (row 4098)" in message
+    assert message.endswith("export the model again")
+    assert [path.name for path in tmp_path.iterdir() if "index" in path.name] == []
+
+
+def test_a_failing_build_leaves_the_old_index_as_it_was(residual_export, tmp_path):
+    index = tmp_path / "index"
+    build(residual_export, index)
+    before = snapshot(index)
+    export = write_table_export(tmp_path / "export", np.full((3, 5), np.nan))
+    with pytest.raises(UserError, match="scores must be finite"):
+        build(export, index)
+    assert snapshot(index) == before
+    assert [path.name for path in tmp_path.iterdir() if "index" in path.name] == ["index"]
+
+
+class FlatScorer(TableScorer):
+    """Gives the scores of all pairs in one row."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")]
+    )
+    def __call__(self, keys: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": tf.reshape(super().__call__(keys, items)["scores"], [-1])}
+
+
+def test_a_scorer_of_another_shape_is_named(tmp_path):
+    table = np.ones((3, 5), np.float32)
+    export = replace_scorer(write_table_export(tmp_path / "export", table), FlatScorer(table))
+    with pytest.raises(
+        UserError, match=r"gave float32 \[65536\] for 256 codes and 256 items; expected float32 \[codes, items"
+    ):
+        build(export, tmp_path / "index")
+
+
+def damage(export: pathlib.Path, kind: str) -> None:
+    if kind == "no manifest":
+        (export / "manifest.json").unlink()
+    elif kind == "truncated":
+        path = export / "items.parquet"
+        path.write_bytes(path.read_bytes()[:-1])
+    elif kind == "missing file":
+        (export / "queries.parquet").unlink()
+    elif kind == "other format":
+        manifest = json.loads((export / "manifest.json").read_text())
+        (export / "manifest.json").write_text(json.dumps(manifest | {"format": "sparcode.export/9"}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("no manifest", r"has no manifest\.json: it is not a complete sparcode\.export/1"),
+        ("truncated", r"items\.parquet has \d+ bytes, its manifest says \d+"),
+        ("missing file", r"queries\.parquet is missing"),
+        ("other format", r"format is 'sparcode\.export/9', expected 'sparcode\.export/1'"),
+    ],
+)
+def test_a_damaged_export_is_refused_before_work_starts(residual_export, tmp_path, kind, message):
+    export = shutil.copytree(residual_export, tmp_path / "export")
+    damage(export, kind)
+    with pytest.raises(UserError, match=message):
+        build(export, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_missing_export_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no-such-export does not exist"):
+        build(tmp_path / "no-such-export", tmp_path / "index")
+
+
+def test_an_output_that_is_not_an_index_is_not_replaced(residual_export, tmp_path):
+    (tmp_path / "precious.txt").write_text("keep me")
+    for output in (tmp_path, tmp_path / "precious.txt", residual_export):
+        with pytest.raises(UserError, match=r"exists and is not an index"):
+            build(residual_export, output)
+    assert (tmp_path / "precious.txt").read_text() == "keep me"
+
+
+def test_an_output_below_a_file_is_refused(residual_export, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--output .* cannot be written: .*file is not a directory"):
+        build(residual_export, tmp_path / "file" / "index")
+
+
+def test_an_empty_directory_and_missing_parents_will_do(residual_export, tmp_path):
+    (tmp_path / "empty").mkdir()
+    build(residual_export, tmp_path / "empty")
+    build(residual_export, tmp_path / "new" / "deep" / "index")
+    assert written_bytes(tmp_path / "empty", "postings") == written_bytes(
+        tmp_path / "new" / "deep" / "index", "postings"
+    )
+
+
+QUERIES = {
+    "not parquet": (b"hello", r"is not a parquet file"),
+    "no column": (pa.table({"items": [["item-1"]]}), r"has the columns \['items'\]; expected a column 'history'"),
+    "another type": (pa.table({"history": ["item-1"]}), r"column 'history' is string; expected list<string>"),
+    "list of numbers": (pa.table({"history": [[1]]}), r"column 'history' is list<.*int64>; expected list<string>"),
+    "no rows": (pa.table({"history": pa.array([], pa.list_(pa.string()))}), r"has no rows"),
+}
+
+
+@pytest.mark.parametrize("kind", QUERIES)
+def test_queries_that_will_not_do_are_refused(residual_export, tmp_path, kind):
+    content, message = QUERIES[kind]
+    path = tmp_path / "queries.parquet"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        pq.write_table(content, path)
+    with pytest.raises(UserError, match=rf"queries file .* \(--queries\).*{message}"):
+        build(residual_export, tmp_path / "index", "--codes=observed", "--queries", str(path))
+
+
+def test_missing_queries_matter_only_where_they_are_needed(residual_export, tmp_path):
+    missing = ["--queries", str(tmp_path / "missing.parquet")]
+    build(residual_export, tmp_path / "index", "--codes=all", *missing)
+    with pytest.raises(UserError, match=r"missing\.parquet \(--queries\) does not exist"):
+        build(residual_export, tmp_path / "index", "--codes=observed", *missing)
+
+
+REQUIRED = ["--model", "m", "--output", "o"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--postings_per_code=0"], r"--postings_per_code is 0; expected 1 or more"),
+        (["--num_shards=-1"], r"--num_shards is -1; expected 1 or more"),
+        (["--posting_per_code=3"], r"unknown option 'posting_per_code'.*did you mean --postings_per_code\?"),
+        (["--direct_num_worker", "3"], r"unknown option 'direct_num_worker'.*did you mean --direct_num_workers\?"),
+        (["--no_blocks"], r"unknown option 'no_blocks'.*did you mean --no_block\?"),
+        (["elsewhere"], r"unknown option 'elsewhere'"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
+        parse([*REQUIRED, *options])
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {"runner": "FnApiRunner", "direct_running_mode": "multi_threading"}),
+        (["--direct_num_workers", "3"], {"direct_running_mode": "multi_threading", "direct_num_workers": 3}),
+        ([IN_MEMORY], {"direct_running_mode": "in_memory", "direct_num_workers": 1}),
+        (["--runner=FlinkRunner", "--flink_master=here:1"], {"runner": "FlinkRunner", "flink_master": "here:1"}),
+    ],
+)
+def test_beams_options_are_passed_through(flags, expected):
+    _, options = parse([*REQUIRED, *flags])
+    found = options.get_all_options()
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_the_command_builds_and_prints_a_summary(residual_export, tmp_path):
+    command = [sys.executable, "-m", "beam_index.build", "--model", residual_export, "--output", tmp_path / "index"]
+    result = subprocess.run([*command, "--progress"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "codes             12 (all), 0 lists empty" in result.stdout
+    assert "scoring 100%  1 of 1 tiles" in result.stderr
+    build(residual_export, tmp_path / "same")
+    for kind in ("postings", "block"):
+        assert written_bytes(tmp_path / "index", kind) == written_bytes(tmp_path / "same", kind)
+
+
+def test_a_program_builds_in_a_process_of_its_own(residual_export, tmp_path):
+    report = run(["--model", str(residual_export), "--output", str(tmp_path / "index"), "--no-progress"])
+    assert report.manifest == read_manifest(tmp_path / "index", "sparcode.index/1")
+    assert report.manifest["codes"] == len(written_lists(tmp_path / "index"))

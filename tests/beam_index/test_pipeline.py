@@ -1,0 +1,150 @@
+"""Whole builds against an oracle that sees all scores, and against one another (I3)."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from beam_index import pipeline as build_pipeline
+from beam_index.build import run_here
+from beam_index.reader import block_tiles
+from tests.beam_index.oracle import expected_lists, written_block, written_bytes, written_lists
+from tests.beam_index.tables import DeepScorer, replace_scorer, write_table_export
+from tests.support.exports import TinySpec, write_tiny_export
+
+IN_MEMORY = "--direct_running_mode=in_memory"
+
+
+def build(model, index, *options):
+    """Builds in this process and returns the index."""
+    run_here(["--model", str(model), "--output", str(index), "--no-progress", *options])
+    return index
+
+
+def tied_table(num_codes: int, num_items: int) -> np.ndarray:
+    """Scores of few values, some codes with none above 0, some items likewise."""
+    rng = np.random.default_rng(num_items)
+    table = rng.integers(-6, 5, (num_codes, num_items)).astype(np.float32) / 4
+    table[1] = -np.abs(table[1])
+    table[:, 2] = -1
+    return table
+
+
+@pytest.mark.parametrize(
+    ("num_codes", "num_items", "limit"),
+    [
+        pytest.param(5, 40, 7, id="one short tile"),
+        pytest.param(5, 40, 40, id="limit is all items"),
+        pytest.param(5, 40, 999, id="limit past all items"),
+        pytest.param(3, 4096, 50, id="one full tile"),
+        pytest.param(4, 8192 + 37, 900, id="last tile short"),
+        pytest.param(300, 257, 20, id="last chunk of codes short"),
+        pytest.param(1, 3, 1, id="smallest"),
+    ],
+)
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_lists_and_block_are_the_oracles(tmp_path, num_codes, num_items, limit, bias):
+    table = tied_table(max(num_codes, 2), max(num_items, 3))[:num_codes, :num_items]
+    export = write_table_export(tmp_path / "export", table, bias)
+    index = build(export, tmp_path / "index", f"--postings_per_code={limit}", IN_MEMORY)
+    assert written_lists(index) == expected_lists(table, bias, limit)
+    values, steps = written_block(index)
+    assert values.shape == table.shape
+    assert (np.abs(values - np.maximum(table + bias, 0)) <= steps / 2 + 1e-6).all()
+
+
+def test_padding_never_leaks(tmp_path):
+    """The calls are filled up with repeated items and codes; were one let in, it would be the best."""
+    table = np.full((257, 4097), -1.0, np.float32)
+    table[0, 0] = table[:, -1] = 5.0
+    export = write_table_export(tmp_path / "export", table)
+    index = build(export, tmp_path / "index", "--postings_per_code=3", IN_MEMORY)
+    lists = written_lists(index)
+    assert lists[0].items == [0, 4096]
+    assert all(each.items == [4096] for each in lists[1:])
+    assert [(tile.first_item, tile.num_items, len(tile.offset)) for tile in block_tiles(index)] == [
+        (0, 4096, 257),
+        (4096, 1, 257),
+    ]
+
+
+def test_codes_with_nothing_above_the_bias_have_empty_lists(tmp_path):
+    table = np.full((4, 10), -0.5, np.float32)
+    table[2, 7] = np.nextafter(np.float32(-0.5), np.float32(0))
+    index = build(write_table_export(tmp_path / "export", table, bias=0.5), tmp_path / "index", IN_MEMORY)
+    assert [each.items for each in written_lists(index)] == [[], [], [7], []]
+    assert {each.threshold for each in written_lists(index)} == {-0.5}
+
+
+@pytest.fixture(scope="module")
+def reference(wide_export, tmp_path_factory):
+    """An index built in order, in one thread."""
+    return build(wide_export, tmp_path_factory.mktemp("reference") / "index", "--postings_per_code=100", IN_MEMORY)
+
+
+def require_same_bytes(found, reference):
+    for kind in ("postings", "block"):
+        assert written_bytes(found, kind) == written_bytes(reference, kind)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--direct_running_mode=multi_threading", "--direct_num_workers=3"], id="threads"),
+        pytest.param(["--direct_running_mode=multi_processing", "--direct_num_workers=2"], id="processes"),
+        pytest.param([], id="default"),
+        pytest.param([IN_MEMORY, "--num_shards=7"], id="shards"),
+    ],
+)
+def test_the_index_does_not_depend_on_runner_workers_or_shards(wide_export, reference, tmp_path, options):
+    index = build(wide_export, tmp_path / "index", "--postings_per_code=100", *options)
+    require_same_bytes(index, reference)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_index_does_not_depend_on_the_order_of_work(wide_export, reference, tmp_path, monkeypatch, seed):
+    in_order = build_pipeline.cut_work
+
+    def shuffled(keys, plan):
+        yield from np.random.default_rng(seed).permutation(list(in_order(keys, plan))).tolist()
+
+    def as_work(keys, plan):
+        return itertools.starmap(build_pipeline.Work, shuffled(keys, plan))
+
+    monkeypatch.setattr(build_pipeline, "cut_work", as_work)
+    require_same_bytes(build(wide_export, tmp_path / "index", "--postings_per_code=100", IN_MEMORY), reference)
+
+
+def test_a_deep_scorer_gives_the_same_index_in_one_thread_and_in_many(tmp_path):
+    spec = TinySpec(num_items=300, num_query_tokens=1, num_codewords=20)
+    export = replace_scorer(write_tiny_export(tmp_path / "export", spec), DeepScorer(20, 300, width=32))
+    one = build(export, tmp_path / "one", IN_MEMORY)
+    require_same_bytes(build(export, tmp_path / "two", "--direct_num_workers=3"), one)
+
+
+def test_more_shards_than_lists_leave_some_empty(residual_export, tmp_path):
+    one = build(residual_export, tmp_path / "one", IN_MEMORY)
+    many = build(residual_export, tmp_path / "many", IN_MEMORY, "--num_shards=20")
+    require_same_bytes(many, one)
+    assert len(list(many.glob("postings-*-of-00020.tfrecord"))) == 20
+
+
+def test_shards_cut_the_lists_in_ascending_order_of_keys(wide_export, tmp_path):
+    index = build(wide_export, tmp_path / "index", "--postings_per_code=5", "--num_shards=3", IN_MEMORY)
+    names = sorted(path.name for path in index.iterdir())
+    assert names == [
+        *(f"block-0000{shard}-of-00003.tfrecord" for shard in range(3)),
+        "manifest.json",
+        *(f"postings-0000{shard}-of-00003.tfrecord" for shard in range(3)),
+    ]
+    assert [each.key for each in written_lists(index)] == list(range(320))
+
+
+def test_observed_codes_get_the_lists_that_they_have_among_all(wide_export, reference, tmp_path):
+    index = build(wide_export, tmp_path / "index", "--postings_per_code=100", "--codes=observed", IN_MEMORY)
+    everything = {each.key: each for each in written_lists(reference)}
+    found = written_lists(index)
+    assert 0 < len(found) < len(everything)
+    for each in found:
+        assert each.items == everything[each.key].items
+        np.testing.assert_allclose(each.scores, everything[each.key].scores, rtol=1e-4, atol=1e-5)
