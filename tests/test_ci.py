@@ -19,7 +19,7 @@ ROWS = ("popularity", "two_tower", "sparcode", "sparcode_served", "sparcode_serv
 QUALITY = {"recall@50": 0.3, "ndcg@50": 0.2, "hr@10": 0.1}
 GOOD = {
     "data": "synthetic",
-    "rows": dict.fromkeys(ROWS, QUALITY),
+    "rows": dict.fromkeys(ROWS, QUALITY) | {"popularity": {"recall@50": 0.1, "ndcg@50": 0.05, "hr@10": 0.02}},
     "index_bytes": 1000,
     "postings": 100,
     "codes": 10,
@@ -63,6 +63,13 @@ def test_each_bad_value_is_named(value: Any, keys: list[str]) -> None:
     found = list(check_metrics.faults(with_value(value, *keys)))
     assert found
     assert all(fault.startswith(".".join(keys)) for fault in found)
+
+
+@pytest.mark.parametrize(("worse", "ndcg"), [("sparcode", 0.22), ("popularity", 0.17)])
+def test_serving_worse_than_it_should_is_a_fault(worse: str, ndcg: float) -> None:
+    (fault,) = check_metrics.faults(with_value(ndcg, "rows", worse, "ndcg@50"))
+    assert fault.startswith("rows.sparcode_served.ndcg@50: 0.2, expected at least")
+    assert worse in fault
 
 
 @pytest.mark.parametrize("key", GOOD)
