@@ -17,16 +17,16 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
 from beam_index.files import discard_unfinished
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
-from beam_index.options import DEFAULT_RUNNER, parse
+from beam_index.options import parse
 from beam_index.pipeline import CODES_SCORED, COUNTERS, POSTINGS_WRITTEN, build
 from beam_index.plan import Plan, make_plan
 from beam_index.progress import Journal, shown
+from beam_index.saved_model import one_thread_per_op
 from protos.artifact import MANIFEST, new_artifact, read_manifest
 from protos.errors import UserError, run_cli
 
@@ -117,10 +117,8 @@ def _is_index(directory: pathlib.Path) -> bool:
 
 
 def _run_pipeline(plan: Plan, options: PipelineOptions) -> PipelineResult:
-    # Named by its class, not by the option: Beam's DirectRunner of today would download another runner.
-    pinned = options.view_as(StandardOptions).runner == DEFAULT_RUNNER
     with _user_errors():
-        pipeline = beam.Pipeline(runner=FnApiRunner() if pinned else None, options=options)
+        pipeline = beam.Pipeline(options=options)
         build(pipeline, plan)
         result = pipeline.run()
         result.wait_until_finish()
@@ -148,7 +146,7 @@ def _reconcile(counts: Counts, result: PipelineResult) -> None:
     """Raises RuntimeError where the files hold more or less than the workers counted."""
     for name, found in ((CODES_SCORED, counts.codes), (POSTINGS_WRITTEN, counts.postings)):
         metrics = result.metrics().query(MetricsFilter().with_namespace(COUNTERS).with_name(name))["counters"]
-        expected = sum(metric.committed for metric in metrics)
+        expected = sum(metric.result for metric in metrics)
         if found != expected:
             raise RuntimeError(f"the index written does not add up: {name} is {expected}, its files hold {found}")
 
@@ -161,8 +159,8 @@ def _run_quietly(argv: Sequence[str]) -> Report:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Builds an index and prints what it holds."""
-    print(_run_quietly(argv))
+    """Builds an index, in this process if its TensorFlow is fit for it, and prints what it holds."""
+    print(_run_quietly(argv) if one_thread_per_op() else run(argv))
 
 
 if __name__ == "__main__":

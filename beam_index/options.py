@@ -14,7 +14,12 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from protos.errors import UserError
 
+# Not DirectRunner, which looks for Prism first: a binary that it would download.
 DEFAULT_RUNNER = "FnApiRunner"
+# Up to so many codes, `auto` scores all of them.
+FEW_CODES = 16_384
+# Names of shards have five digits.
+MAX_SHARDS = 99_999
 
 _DESCRIPTION = """\
 Scores codes x items with an exported scorer and writes an index: a posting list a code with its
@@ -24,7 +29,8 @@ _EPILOG = """\
 Every other option goes to Apache Beam. By default the pipeline runs in this process on all cores;
   --direct_running_mode=multi_processing --direct_num_workers=2   runs it in two worker processes,
   --runner=FlinkRunner --flink_master=HOST:PORT                   on a cluster that shares the file system.
-The index is the same, byte for byte, wherever it is built (--num_shards cuts its files differently).
+However the work is spread, the index is the same, byte for byte, on one kind of processor
+(--num_shards only cuts the same lists into other files).
 
 examples:
   python -m beam_index.build --model run/export --output index
@@ -48,9 +54,9 @@ class BuildOptions:
     progress: bool
 
     def __post_init__(self) -> None:
-        for name in ("postings_per_code", "num_shards"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is {getattr(self, name)}; expected 1 or more")
+        for name, most in (("postings_per_code", 2**31 - 1), ("num_shards", MAX_SHARDS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"--{name} is {getattr(self, name):,}; expected 1 to {most:,}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "all", "observed"),
         default="auto",
         help="codes that get a list: all, or those observed over the queries; auto (default) is all while there"
-        " are at most 16,384",
+        f" are at most {FEW_CODES:,}",
     )
     parser.add_argument(
         "--queries",

@@ -14,12 +14,9 @@ import pyarrow.parquet as pq
 
 from beam_index.block import require_block_fits
 from beam_index.geometry import tile_count
-from beam_index.options import BuildOptions
+from beam_index.options import FEW_CODES, BuildOptions
 from protos.codes import CodeSpace
 from protos.errors import UserError
-
-# Up to so many codes, `auto` scores all of them.
-FEW_CODES = 16_384
 
 
 @dataclasses.dataclass(frozen=True)

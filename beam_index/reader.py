@@ -25,7 +25,7 @@ def posting_lists(directory: str | os.PathLike[str]) -> Iterator[PostingList]:
             raise UserError(
                 f"index {directory}: list {found.key} stands after list {previous}; keys must ascend; build it again"
             )
-        if len(found.items) != len(found.scores) or not all(score > 0 for score in found.scores):
+        if len(found.items) != len(found.scores) or min(found.scores, default=1.0) <= 0:
             raise UserError(
                 f"index {directory}: list {found.key} has {len(found.items)} items and {len(found.scores)} scores,"
                 " expected one score above 0 for each item; build it again"

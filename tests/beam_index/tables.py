@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow as tf
 
 from beam_index.geometry import CALL_ITEMS, CHUNK_CODES
-from protos.artifact import read_manifest, write_manifest
-from tests.support.exports import EXPORT_FORMAT, TinySpec, write_tiny_export
+from protos.artifact import new_artifact, read_manifest, write_manifest
+from tests.support.exports import EXPORT_FORMAT, TinySpec, item_ids
 
 
 class TableScorer(tf.Module):
@@ -65,7 +68,13 @@ def replace_scorer(export: pathlib.Path, scorer: tf.Module) -> pathlib.Path:
 
 
 def write_table_export(directory: pathlib.Path, table: np.ndarray, bias: float = 0.0) -> pathlib.Path:
-    """An export of one slot and one codebook whose scores are `table [C, I]`."""
+    """An export of one slot and one codebook whose scores are `table [C, I]`; it has no query model."""
     num_codes, num_items = table.shape
     spec = TinySpec(num_items=num_items, num_query_tokens=1, num_codewords=num_codes, bias=bias)
-    return replace_scorer(write_tiny_export(directory, spec), TableScorer(table))
+    with new_artifact(directory) as building:
+        scorer = TableScorer(table)
+        tf.saved_model.save(scorer, str(building / "scorer"), signatures=scorer.__call__.get_concrete_function())
+        pq.write_table(pa.table({"item_id": item_ids(spec)}), building / "items.parquet")
+        model = dataclasses.asdict(spec) | {"num_slots": spec.num_slots}
+        write_manifest(building, EXPORT_FORMAT, model=model, versions={})
+    return directory

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from beam_index.build import run, run_here
+from beam_index.build import main, run_here
 from beam_index.options import parse
+from beam_index.plan import make_plan
 from protos.artifact import read_manifest
 from protos.errors import UserError
 from tests.beam_index.oracle import written_bytes, written_lists
@@ -68,11 +69,17 @@ def test_no_block_writes_none(residual_export, tmp_path):
     assert not list(index.glob("block-*"))
 
 
-def test_few_codes_are_all_scored_and_many_only_where_observed(residual_export, tmp_path, monkeypatch):
-    assert build(residual_export, tmp_path / "index").manifest["options"]["codes"] == "all"
-    monkeypatch.setattr("beam_index.plan.FEW_CODES", 11)
-    assert build(residual_export, tmp_path / "index").manifest["options"]["codes"] == "observed"
-    assert build(residual_export, tmp_path / "index", "--codes=all").manifest["options"]["codes"] == "all"
+@pytest.mark.parametrize(
+    ("codes", "few", "observed"),
+    [("auto", 12, False), ("auto", 11, True), ("all", 11, False), ("observed", 12, True)],
+)
+def test_few_codes_are_all_scored_and_many_only_where_observed(
+    residual_export, tmp_path, monkeypatch, codes, few, observed
+):
+    monkeypatch.setattr("beam_index.plan.FEW_CODES", few)
+    options, _ = parse(["--model", str(residual_export), "--output", "index", "--codes", codes])
+    plan = make_plan(options, read_manifest(residual_export, EXPORT_FORMAT), tmp_path, journal="")
+    assert plan.queries == (str(residual_export / "queries.parquet") if observed else None)
 
 
 def test_queries_of_ones_own_choose_the_observed_codes(residual_export, tmp_path):
@@ -101,14 +108,15 @@ def test_an_index_is_replaced(residual_export, product_export, tmp_path):
 BAD_SCORES = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
-@pytest.mark.parametrize("value", BAD_SCORES)
-@pytest.mark.parametrize("mode", [IN_MEMORY, "--direct_running_mode=multi_threading"])
+@pytest.mark.parametrize(
+    ("value", "mode"), [("nan", "in_memory"), ("nan", "multi_threading"), ("inf", "in_memory"), ("-inf", "in_memory")]
+)
 def test_scores_that_are_not_finite_are_named_and_nothing_is_left(tmp_path, value, mode):
     table = np.ones((30, 4100), np.float32)
     table[17, 4098] = BAD_SCORES[value]
     export = write_table_export(tmp_path / "export", table)
     with pytest.raises(UserError) as caught:
-        run_here(["--model", str(export), "--output", str(tmp_path / "index"), "--no-progress", mode])
+        build(export, tmp_path / "index", f"--direct_running_mode={mode}")
     message = str(caught.value)
     assert f"gave {value} for code key 17 (slot 0, codes [17]) and item 'item-4098' (row 4098)" in message
     assert message.endswith("export the model again")
@@ -237,8 +245,9 @@ REQUIRED = ["--model", "m", "--output", "o"]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--postings_per_code=0"], r"--postings_per_code is 0; expected 1 or more"),
-        (["--num_shards=-1"], r"--num_shards is -1; expected 1 or more"),
+        (["--postings_per_code=0"], r"--postings_per_code is 0; expected 1 to "),
+        (["--num_shards=-1"], r"--num_shards is -1; expected 1 to 99,999"),
+        (["--num_shards=100000"], r"--num_shards is 100,000; expected 1 to 99,999"),
         (["--posting_per_code=3"], r"unknown option 'posting_per_code'.*did you mean --postings_per_code\?"),
         (["--direct_num_worker", "3"], r"unknown option 'direct_num_worker'.*did you mean --direct_num_workers\?"),
         (["--no_blocks"], r"unknown option 'no_blocks'.*did you mean --no_block\?"),
@@ -276,7 +285,11 @@ def test_the_command_builds_and_prints_a_summary(residual_export, tmp_path):
         assert written_bytes(tmp_path / "index", kind) == written_bytes(tmp_path / "same", kind)
 
 
-def test_a_program_builds_in_a_process_of_its_own(residual_export, tmp_path):
-    report = run(["--model", str(residual_export), "--output", str(tmp_path / "index"), "--no-progress"])
-    assert report.manifest == read_manifest(tmp_path / "index", "sparcode.index/1")
-    assert report.manifest["codes"] == len(written_lists(tmp_path / "index"))
+def test_where_tensorflow_runs_several_threads_an_op_the_build_takes_a_process_of_its_own(
+    residual_export, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")  # see conftest.py
+    main(["--model", str(residual_export), "--output", str(tmp_path / "index"), "--no-progress"])
+    assert "12 (all)" in capsys.readouterr().out
+    manifest = read_manifest(tmp_path / "index", "sparcode.index/1")
+    assert manifest["codes"] == len(written_lists(tmp_path / "index"))
