@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from beam_index.build import main, run_here
+from beam_index.files import write_records
 from beam_index.options import parse
 from beam_index.plan import make_plan
 from protos.artifact import read_manifest
@@ -132,6 +133,17 @@ def test_a_failing_build_leaves_the_old_index_as_it_was(residual_export, tmp_pat
         build(export, index)
     assert snapshot(index) == before
     assert [path.name for path in tmp_path.iterdir() if "index" in path.name] == ["index"]
+
+
+@pytest.mark.parametrize(("kind", "options"), [("postings", ["--no_block"]), ("block", [])])
+def test_files_that_hold_less_than_was_made_are_no_index(residual_export, tmp_path, monkeypatch, kind, options):
+    def lossy(path, records):
+        write_records(path, list(records)[:-1] if path.name.startswith(kind) else records)
+
+    monkeypatch.setattr("beam_index.pipeline.write_records", lossy)
+    with pytest.raises(RuntimeError, match=r"codes_scored is 12, its files hold 11|holds 0 items"):
+        build(residual_export, tmp_path / "index", *options)
+    assert not list(tmp_path.iterdir())
 
 
 class FlatScorer(TableScorer):
