@@ -16,6 +16,7 @@ from beam_index.geometry import TILE_ITEMS
 from beam_index.plan import Plan
 from beam_index.reader import block_tiles, posting_lists
 from protos.artifact import write_manifest
+from protos.errors import UserError
 
 INDEX_FORMAT = "sparcode.index/1"
 
@@ -41,8 +42,7 @@ def count(plan: Plan) -> Counts:
     """Reads the index at `plan.directory` and counts.
 
     Raises:
-      RuntimeError: the block does not hold all codes and items.
-      UserError: a file is damaged or contradicts its format.
+      UserError: the block does not hold all codes and items; a file is damaged or contradicts its format.
     """
     listed = np.zeros(plan.num_items, bool)
     codes = postings = empty = 0
@@ -60,9 +60,10 @@ def _check_block(plan: Plan, codes: int) -> None:
     shapes = [(len(tile.offset), tile.num_items) for tile in block_tiles(plan.directory)]
     items = sum(width for _, width in shapes)
     if items != plan.num_items or any(height != codes for height, _ in shapes):
-        raise RuntimeError(
-            f"the block written in {plan.directory} holds {items} items and {sorted({h for h, _ in shapes})} codes;"
-            f" expected {plan.num_items} items and {codes} codes"
+        raise UserError(
+            f"the runner lost records: the block holds {items} items and {sorted({h for h, _ in shapes})} codes a tile,"
+            f" expected {plan.num_items} items and {codes} codes; no index was written: build again, with"
+            " --direct_running_mode=in_memory if it was Beam's local runner with several workers"
         )
 
 

@@ -24,9 +24,10 @@ from beam_index.codes import Codes
 from beam_index.files import shard_name, write_records
 from beam_index.geometry import chunk_count, chunk_span, cut_by_shard, shard_of, tile_span
 from beam_index.plan import Plan
-from beam_index.postings import BestRanks, best_ranks, posting_list, to_ranks
+from beam_index.postings import BestRanks, Merged, best_ranks, posting_list, to_ranks
 from beam_index.progress import Journal
 from beam_index.scoring import Scorer
+from protos.errors import UserError
 
 COUNTERS = "beam_index"
 CODES_SCORED = "codes_scored"
@@ -124,10 +125,10 @@ class WritePostingLists(beam.PTransform):
         shards = keys.pipeline | "Shards" >> beam.Create([(shard, None) for shard in range(plan.num_shards)])
         cut = (
             ranks
-            # (chunk, [n, <= L + 1] uint64): the best of all tiles
+            # (chunk, Merged): the best of all tiles
             | "Best" >> beam.CombinePerKey(BestRanks(plan.postings_per_code + 1))
             # (shard, RankedCodes)
-            | "CutByShard" >> beam.FlatMap(cut_ranks, plan.num_shards, AsSingleton(keys))
+            | "CutByShard" >> beam.FlatMap(cut_ranks, plan, AsSingleton(keys))
         )
         return (
             (cut, shards)
@@ -138,13 +139,23 @@ class WritePostingLists(beam.PTransform):
         )
 
 
-def cut_ranks(of_chunk: tuple[int, np.ndarray], num_shards: int, keys: np.ndarray) -> Iterator[tuple[int, RankedCodes]]:
-    """The ranks of a chunk, cut by the files that its lists go into."""
-    chunk, ranks = of_chunk
+def cut_ranks(of_chunk: tuple[int, Merged], plan: Plan, keys: np.ndarray) -> Iterator[tuple[int, RankedCodes]]:
+    """The ranks of a chunk, cut by the files that its lists go into.
+
+    Raises:
+      UserError: the runner lost a tile on the way here.
+    """
+    chunk, merged = of_chunk
     codes = chunk_span(chunk, len(keys))
-    for shard, part in cut_by_shard(codes, num_shards, len(keys)):
+    if merged.tiles != plan.num_tiles:
+        raise UserError(
+            f"the runner lost records: codes {codes.start} to {codes.stop - 1} have scores of {merged.tiles} tiles of"
+            f" items, expected {plan.num_tiles}; no index was written: build again, with"
+            " --direct_running_mode=in_memory if it was Beam's local runner with several workers"
+        )
+    for shard, part in cut_by_shard(codes, plan.num_shards, len(keys)):
         rows = slice(part.start - codes.start, part.stop - codes.start)
-        yield shard, RankedCodes(part.start, keys[part.start : part.stop], ranks[rows])
+        yield shard, RankedCodes(part.start, keys[part.start : part.stop], merged.ranks[rows])
 
 
 def write_posting_shard(of_shard: tuple[int, Iterable[RankedCodes | None]], plan: Plan) -> str:

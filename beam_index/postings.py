@@ -9,6 +9,7 @@ integers, which no order of merging can change.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -56,28 +57,43 @@ def best_ranks(parts: Iterable[np.ndarray], count: int) -> np.ndarray:
     return np.partition(ranks, count - 1, axis=1)[:, :count].copy()  # the copy lets the wide array go
 
 
+class Merged(NamedTuple):
+    """Ranks merged so far, and of how many tiles; counted so that a tile that a runner loses is missed.
+
+    Attributes:
+      tiles: how many.
+      ranks: `[n, w]` uint64; None while there are none, since the number of codes is not known then.
+    """
+
+    tiles: int
+    ranks: np.ndarray | None
+
+
 class BestRanks(beam.CombineFn):
     """Combines `[n, w]` ranks of the same n codes to the `count` best of each, ascending."""
 
     def __init__(self, count: int) -> None:
         self._count = count
 
-    def create_accumulator(self) -> np.ndarray | None:
-        """None: the number of codes is not known yet."""
-        return None
+    def create_accumulator(self) -> Merged:
+        """Nothing merged."""
+        return Merged(0, None)
 
-    def add_input(self, accumulator: np.ndarray | None, ranks: np.ndarray) -> np.ndarray:
-        """Accumulators are never changed in place: Beam may use an input again."""
-        return best_ranks([ranks] if accumulator is None else [accumulator, ranks], self._count)
+    def add_input(self, accumulator: Merged, ranks: np.ndarray) -> Merged:
+        """Adds the ranks of one tile. Accumulators are never changed in place: Beam may use an input again."""
+        return self.merge_accumulators([accumulator, Merged(1, ranks)])
 
-    def merge_accumulators(self, accumulators: Iterable[np.ndarray | None]) -> np.ndarray | None:
+    def merge_accumulators(self, accumulators: Iterable[Merged]) -> Merged:
         """Merges as many as there are at once."""
-        parts = [accumulator for accumulator in accumulators if accumulator is not None]
-        return best_ranks(parts, self._count) if parts else None
+        merged = [accumulator for accumulator in accumulators if accumulator.ranks is not None]
+        if not merged:
+            return Merged(0, None)
+        ranks = best_ranks([accumulator.ranks for accumulator in merged], self._count)
+        return Merged(sum(accumulator.tiles for accumulator in merged), ranks)
 
-    def extract_output(self, accumulator: np.ndarray) -> np.ndarray:
-        """`[n, <= count]` uint64, each row ascending."""
-        return np.sort(accumulator, axis=1)
+    def extract_output(self, accumulator: Merged) -> Merged:
+        """`ranks [n, <= count]`, each row ascending, and the number of tiles they are from."""
+        return Merged(accumulator.tiles, np.sort(accumulator.ranks, axis=1))
 
 
 def posting_list(key: int, ranks: np.ndarray, limit: int, floor: np.float32) -> PostingList:

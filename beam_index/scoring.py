@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class Scorer:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._score = Signature(os.path.join(plan.model, "scorer"), inputs=("keys", "items"), output="scores")
+        # A call runs in its caller's thread (see Signature), so the cores are filled by many calls.
+        self._callers = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="score")
 
     def score(self, keys: np.ndarray, items: Span) -> np.ndarray:
         """Scores S before bias and relu.
@@ -35,10 +38,13 @@ class Scorer:
         """
         padded_keys = np.resize(keys, CHUNK_CODES)
         scores = np.empty((len(keys), items.width), np.float32)
-        for first in range(0, items.width, CALL_ITEMS):
+
+        def fill(first: int) -> None:
             rows = np.arange(items.start + first, items.start + first + CALL_ITEMS, dtype=np.int32)
             part = self._call(padded_keys, np.minimum(rows, items.stop - 1))
             scores[:, first : first + CALL_ITEMS] = part[: len(keys), : items.width - first]
+
+        list(self._callers.map(fill, range(0, items.width, CALL_ITEMS)))  # the list raises what a call raised
         self._require_finite(scores, keys, items)
         return scores
 

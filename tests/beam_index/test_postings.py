@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from beam_index.postings import NO_RANK, BestRanks, from_ranks, posting_list, to_ranks
+from beam_index.postings import NO_RANK, BestRanks, Merged, from_ranks, posting_list, to_ranks
 from tests.beam_index.oracle import List, expected_list
 
 LOWEST = np.float32(-np.inf)
@@ -41,7 +41,7 @@ def cut(table: np.ndarray, edges: list[int], floor: np.float32) -> list[np.ndarr
     return [to_ranks(table[:, start:stop], start, floor) for start, stop in itertools.pairwise(bounds) if stop > start]
 
 
-def merge_at_random(combine: BestRanks, parts: list[np.ndarray], rng: random.Random) -> np.ndarray:
+def merge_at_random(combine: BestRanks, parts: list[np.ndarray], rng: random.Random) -> Merged:
     """Adds inputs to accumulators and merges these in a random order and grouping."""
     rng.shuffle(parts)
     accumulators = []
@@ -69,7 +69,9 @@ def merge_at_random(combine: BestRanks, parts: list[np.ndarray], rng: random.Ran
 def test_lists_merged_from_any_cut_in_any_order_are_those_of_all_scores(table, edges, limit, bias, rng):
     floor = np.float32(-bias)
     edges = [edge for edge in edges if edge < table.shape[1]]
-    ranks = merge_at_random(BestRanks(limit + 1), cut(table, edges, floor), rng)
+    parts = cut(table, edges, floor)
+    tiles, ranks = merge_at_random(BestRanks(limit + 1), parts, rng)
+    assert tiles == len(parts)
     for code, scores in enumerate(table):
         made = posting_list(code, ranks[code], limit, floor)
         found = List(made.key, made.threshold, list(made.items), list(made.scores))
@@ -82,11 +84,11 @@ def test_accumulators_are_not_changed_in_place():
         to_ranks(np.array([[score, 0.5]], np.float32), 2 * row, LOWEST) for row, score in enumerate([1, 2])
     )
     accumulator = combine.add_input(combine.create_accumulator(), first)
-    before = accumulator.copy()
+    before = accumulator.ranks.copy()
     combine.add_input(accumulator, second)
-    combine.merge_accumulators([accumulator, second])
+    combine.merge_accumulators([accumulator, Merged(1, second)])
     combine.extract_output(accumulator)
-    np.testing.assert_array_equal(accumulator, before)
+    np.testing.assert_array_equal(accumulator.ranks, before)
     np.testing.assert_array_equal(first, to_ranks(np.array([[1, 0.5]], np.float32), 0, LOWEST))
 
 
@@ -101,8 +103,8 @@ def test_combine_runs_in_beam():
     parts = [(7, part) for part in cut(table, [10, 20, 33], LOWEST)]
 
     def check(found):
-        ((key, ranks),) = found
-        assert key == 7
+        ((key, (tiles, ranks)),) = found
+        assert (key, tiles) == (7, 4)
         for code in range(4):
             order = sorted(range(50), key=lambda row: (-table[code, row], row))
             assert from_ranks(ranks[code])[1].tolist() == order[:6]
