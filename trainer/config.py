@@ -160,8 +160,8 @@ class LossConfig:
       log_q: whether negatives are corrected by the log of their sampling probability.
     """
 
-    in_batch_negatives: int = 128
-    uniform_negatives: int = 128
+    in_batch_negatives: int = 256
+    uniform_negatives: int = 256
     log_q: bool = True
 
     def __post_init__(self) -> None:
