@@ -140,6 +140,11 @@ def _direct_flags(flags: Sequence[str]) -> list[str]:
     Several workers of FnApiRunner are no default: on a busy machine, Beam 2.77 was seen to lose an
     element between two stages in one run of six. A build that lost one fails, see `cut_ranks`.
     """
+    if "--direct_running_mode=multi_processing" in flags and " " in sys.executable:
+        raise UserError(
+            f"--direct_running_mode=multi_processing cannot start its workers: Beam does not quote {sys.executable!r},"
+            " which has a space; install to a path without one, or use --direct_running_mode=in_memory"
+        )
     given = {flag.partition("=")[0] for flag in flags}
     if given & {"--direct_running_mode", "--direct_num_workers"}:
         return []

@@ -271,11 +271,17 @@ def test_bad_options_are_named(options, message):
         parse([*REQUIRED, *options])
 
 
+def test_workers_that_beam_could_not_start_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/a b/python")
+    with pytest.raises(UserError, match=r"multi_processing cannot start.*'/a b/python', which has a space"):
+        parse([*REQUIRED, "--direct_running_mode=multi_processing"])
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
         ([], {"runner": "FnApiRunner", "direct_running_mode": "in_memory", "direct_num_workers": 1}),
-        (["--direct_running_mode=multi_processing", "--direct_num_workers=3"], {"direct_num_workers": 3}),
+        (["--direct_running_mode=multi_threading", "--direct_num_workers=3"], {"direct_num_workers": 3}),
         ([IN_MEMORY], {"direct_running_mode": "in_memory", "direct_num_workers": 1}),
         (["--runner=FlinkRunner", "--flink_master=here:1"], {"runner": "FlinkRunner", "flink_master": "here:1"}),
     ],
