@@ -60,5 +60,13 @@ def read_records(directory: str | os.PathLike[str], kind: str) -> Iterator[bytes
             raise UserError(f"{path} is truncated or damaged: {_reason(error)}; build the index again") from error
 
 
+def lost_records(what: str) -> UserError:
+    """The error for a build in which less arrived than was made; `what` says where, what was found and expected."""
+    return UserError(
+        f"the runner lost records: {what}; no index was written: build again, with"
+        " --direct_running_mode=in_memory if it was Beam's local runner with several workers"
+    )
+
+
 def _reason(error: OSError | tf.errors.OpError) -> str:
     return (error.message if isinstance(error, tf.errors.OpError) else error.strerror) or str(error)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from beam_index.block import BITS
+from beam_index.files import lost_records
 from beam_index.geometry import TILE_ITEMS
 from beam_index.plan import Plan
 from beam_index.reader import block_tiles, posting_lists
 from protos.artifact import write_manifest
-from protos.errors import UserError
 
 INDEX_FORMAT = "sparcode.index/1"
 
@@ -60,10 +60,9 @@ def _check_block(plan: Plan, codes: int) -> None:
     shapes = [(len(tile.offset), tile.num_items) for tile in block_tiles(plan.directory)]
     items = sum(width for _, width in shapes)
     if items != plan.num_items or any(height != codes for height, _ in shapes):
-        raise UserError(
-            f"the runner lost records: the block holds {items} items and {sorted({h for h, _ in shapes})} codes a tile,"
-            f" expected {plan.num_items} items and {codes} codes; no index was written: build again, with"
-            " --direct_running_mode=in_memory if it was Beam's local runner with several workers"
+        raise lost_records(
+            f"the block holds {items} items and {sorted({h for h, _ in shapes})} codes a tile,"
+            f" expected {plan.num_items} items and {codes} codes"
         )
 
 

@@ -21,13 +21,12 @@ from apache_beam.utils.shared import Shared
 
 from beam_index.block import TilePart, block_tile, quantize, require_block_fits
 from beam_index.codes import Codes
-from beam_index.files import shard_name, write_records
+from beam_index.files import lost_records, shard_name, write_records
 from beam_index.geometry import chunk_count, chunk_span, cut_by_shard, shard_of, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import BestRanks, Merged, best_ranks, posting_list, to_ranks
 from beam_index.progress import Journal
 from beam_index.scoring import Scorer
-from protos.errors import UserError
 
 COUNTERS = "beam_index"
 CODES_SCORED = "codes_scored"
@@ -148,10 +147,9 @@ def cut_ranks(of_chunk: tuple[int, Merged], plan: Plan, keys: np.ndarray) -> Ite
     chunk, merged = of_chunk
     codes = chunk_span(chunk, len(keys))
     if merged.tiles != plan.num_tiles:
-        raise UserError(
-            f"the runner lost records: codes {codes.start} to {codes.stop - 1} have scores of {merged.tiles} tiles of"
-            f" items, expected {plan.num_tiles}; no index was written: build again, with"
-            " --direct_running_mode=in_memory if it was Beam's local runner with several workers"
+        raise lost_records(
+            f"codes {codes.start} to {codes.stop - 1} have scores of {merged.tiles} tiles of items,"
+            f" expected {plan.num_tiles}"
         )
     for shard, part in cut_by_shard(codes, plan.num_shards, len(keys)):
         rows = slice(part.start - codes.start, part.stop - codes.start)
