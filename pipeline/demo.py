@@ -7,17 +7,14 @@ import contextlib
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from beam_index.manifest import INDEX_FORMAT
+from beam_index import build as index_build
 from pipeline.served import ServedRanker
-from protos.artifact import read_manifest
-from protos.errors import UserError, run_cli
+from protos.errors import run_cli
 from serving import export as serving_export
 from serving.client import RecommendClient
 from serving.server import EmbeddedServer
@@ -79,16 +76,6 @@ def read_data(source: str | None) -> Interactions:
         print("   ml-latest-small cannot be downloaded here: using a SYNTHETIC data set instead")
         return load("synthetic")
     return load(str(directory))
-
-
-def build_index(export_dir: pathlib.Path, index_dir: pathlib.Path) -> dict[str, Any]:
-    """Builds the index with Beam, in a process of its own as on a cluster, and returns its manifest."""
-    command = [sys.executable, "-m", "beam_index.build", "--model", str(export_dir), "--output", str(index_dir)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"the index build failed with exit code {done.returncode}; its output is above")
-    print(textwrap.indent(done.stdout.rstrip(), "   "))
-    return read_manifest(index_dir, INDEX_FORMAT)
 
 
 def export_servable(export_dir: pathlib.Path, index_dir: pathlib.Path, base: pathlib.Path, sums: str) -> None:
@@ -163,9 +150,10 @@ class Demo:
         """Builds the index; returns it."""
         index_dir = self.output / "index"
         with self.stages.stage("build index"):
-            manifest = build_index(export_dir, index_dir)
-        self.metrics["index_bytes"] = sum(file["bytes"] for file in manifest["files"].values())
-        self.metrics |= {name: manifest[name] for name in ("postings", "codes")}
+            report = index_build.run(["--model", str(export_dir), "--output", str(index_dir)])
+            print(textwrap.indent(str(report), "   "))
+        self.metrics["index_bytes"] = report.total_bytes
+        self.metrics |= {name: report.manifest[name] for name in ("postings", "codes")}
         return index_dir
 
     def serve(self, export_dir: pathlib.Path, index_dir: pathlib.Path) -> None:
