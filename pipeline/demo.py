@@ -12,12 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from beam_index import build as index_build
-from pipeline.served import ServedRanker
+from pipeline.steps import build_index, describe, export_servable, served
 from protos.errors import run_cli
-from serving import export as serving_export
 from serving.client import RecommendClient
-from serving.server import EmbeddedServer
 from trainer import config as configuration
 from trainer.baselines import Popularity
 from trainer.config import Config
@@ -37,9 +34,14 @@ TABLE = {
     "sparcode": "SparCode, unpruned",
     "sparcode_served": "SparCode, served (completed sums)",
     "sparcode_served_sparse": "SparCode, served (sparse sums)",
+    "sparcode_served_rescored": "SparCode, served (rescored sums)",
 }
 COLUMNS = ("recall@50", "ndcg@50", "hr@10")
-SERVED = {"sparcode_served": "completed", "sparcode_served_sparse": "sparse"}
+SERVED = {
+    "sparcode_served": "completed",
+    "sparcode_served_sparse": "sparse",
+    "sparcode_served_rescored": "rescored",
+}
 _JOBS = ("two_tower", "sparcode")
 _SHOWN_USERS = 3
 _SHOWN_ITEMS = 5
@@ -76,12 +78,6 @@ def read_data(source: str | None) -> Interactions:
         print("   ml-latest-small cannot be downloaded here: using a SYNTHETIC data set instead")
         return load("synthetic")
     return load(str(directory))
-
-
-def export_servable(export_dir: pathlib.Path, index_dir: pathlib.Path, base: pathlib.Path, sums: str) -> None:
-    """Exports version 1 of a servable under a base path."""
-    options = serving_export.ExportOptions(export_dir, index_dir, base / "1", sums=sums, overwrite=True)
-    serving_export.export(options)
 
 
 def show_users(parts: Split, ranker_client: RecommendClient, count: int) -> None:
@@ -133,8 +129,7 @@ class Demo:
 
     def _train(self, name: str, kind: type) -> Trained:
         trained = train(self.parts, self.config, self.output / name, kind)
-        result = trained.result
-        print(f"   best validation NDCG@50 {result.best_score:.4f} at epoch {result.best_epoch} of {result.epochs}")
+        print(f"   {describe(trained)}")
         return trained
 
     def train_sparcode(self) -> pathlib.Path:
@@ -150,7 +145,7 @@ class Demo:
         """Builds the index; returns it."""
         index_dir = self.output / "index"
         with self.stages.stage("build index"):
-            report = index_build.run(["--model", str(export_dir), "--output", str(index_dir)])
+            report = build_index(export_dir, index_dir)
             print(textwrap.indent(str(report), "   "))
         self.metrics["index_bytes"] = report.total_bytes
         self.metrics |= {name: report.manifest[name] for name in ("postings", "codes")}
@@ -164,17 +159,15 @@ class Demo:
                 export_servable(export_dir, index_dir, base, sums)
             with (
                 self.stages.stage(f"evaluate through the served model ({sums})"),
-                EmbeddedServer(model_base_path=base, model_name="sparcode", port=0) as server,
-                RecommendClient(server.address, timeout=60) as client,
+                served(base, self.parts.catalogue.item_id) as ranker,
             ):
-                ranker = ServedRanker(client, self.parts.catalogue.item_id)
                 self._score(name, ranker)
                 if name == "sparcode_served":
                     self.metrics["unknown_code_rate"] = round(ranker.unknown_code_rate, 6)
                     self.metrics["p50_ms"] = round(
                         ranker.median_latency_ms(self.queries.histories[:_TIMED_REQUESTS]), 3
                     )
-                    show_users(self.parts, client, _SHOWN_USERS)
+                    show_users(self.parts, ranker.client, _SHOWN_USERS)
 
 
 def run(interactions: Interactions, config: Config, output: pathlib.Path, stages: Stages) -> dict[str, Any]:

@@ -266,10 +266,12 @@ def _table(history: Sequence[str], answer: Recommendation) -> Iterator[str]:
         yield f"{rank:>4}  {item:<{width}}  {score:>10.4f}"
     if not answer.item_ids:
         yield "      no item scores above zero"
-    tokens = zip(answer.codes, answer.keys, answer.fallback, strict=True)
+    tokens = zip(answer.codes, answer.keys, answer.fallback, strict=False)  # the keys of events come after
     yield "codes: " + "  ".join(
         f"{'/'.join(map(str, code))} -> list {key}{' (its own has none)' if fell else ''}" for code, key, fell in tokens
     )
+    if events := [key for key in answer.keys[len(answer.codes) :] if key >= 0]:
+        yield "events: " + "  ".join(f"list {key}" for key in events)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,18 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from protos.artifact import MANIFEST, new_artifact, read_manifest, require_same_model, write_manifest
-from protos.codes import CodeSpace
 from protos.errors import UserError, run_cli
 from serving.catalogue import Catalogue
 from serving.index import Index, read_index
 from serving.lists import PostingLists
 from serving.query import QueryModel
 from serving.retrieval import AnswerOptions, Retrieval
-from serving.sums import CompletedSums, SparseSums
+from serving.scorer import Scorer
+from serving.sums import CompletedSums, RescoredSums, SparseSums, Sums
 from serving.warmup import write_warmup
 
-MODEL_FORMAT = "sparcode.export/1"
-SERVABLE_FORMAT = "sparcode.servable/1"
+MODEL_FORMAT = "sparcode.export/2"
+SERVABLE_FORMAT = "sparcode.servable/2"
 EXTRA = "assets.extra"
 # The newest released TensorFlow Serving; it does not load what a newer TensorFlow saved.
 NEWEST_SERVER = (2, 20)
@@ -38,7 +38,7 @@ class ExportOptions:
       model: directory of the exported model, `run/export`.
       index: directory of an index built from that model.
       output: version directory to write; its name is the version, a positive integer.
-      sums: "sparse" or "completed", see `serving.sums`.
+      sums: "sparse", "completed" or "rescored", see `serving.sums`.
       answers: k, and whether items of the history may be returned.
       overwrite: whether an existing version may be replaced.
     """
@@ -46,7 +46,7 @@ class ExportOptions:
     model: pathlib.Path
     index: pathlib.Path
     output: pathlib.Path
-    sums: Literal["sparse", "completed"] = "completed"
+    sums: Literal["sparse", "completed", "rescored"] = "completed"
     answers: AnswerOptions = dataclasses.field(default_factory=AnswerOptions)
     overwrite: bool = False
 
@@ -91,30 +91,37 @@ def _check_tensorflow(version: str) -> None:
 
 
 def _check_index(options: ExportOptions, index: Index) -> None:
-    if not index.keys.size:
+    if not index.num_scored:
         raise UserError(
-            f"index {options.index} has no postings: no item scores above 0 for any code; train the model longer,"
-            " export it and build the index again"
+            f"index {options.index} has no postings of codes: no item scores above 0 for any code; train the model"
+            " longer, export it and build the index again"
         )
     if options.sums == "completed" and index.block is None:
         raise UserError(
             f"--sums completed needs the completion block, which index {options.index} does not have; build the index"
-            " without --no_block, or export with --sums sparse"
+            " without --no_block, or export with --sums sparse or rescored"
         )
 
 
 def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index) -> None:
-    space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
     with tempfile.TemporaryDirectory() as scratch:
         retrieval = Retrieval(
             query_model=QueryModel(options.model / "query", model),
-            lists=PostingLists(index, space),
-            sums=SparseSums() if options.sums == "sparse" else CompletedSums(index.block),
+            lists=PostingLists(index),
+            sums=_sums(options, index),
             catalogue=Catalogue(_item_ids(options.model, model), pathlib.Path(scratch) / "served_item_ids.txt"),
             options=options.answers,
         )
         signatures = {"serving_default": retrieval.recommend.get_concrete_function()}
         tf.saved_model.save(retrieval, str(building), signatures)
+
+
+def _sums(options: ExportOptions, index: Index) -> Sums:
+    if options.sums == "sparse":
+        return SparseSums()
+    if options.sums == "completed":
+        return CompletedSums(index.block)
+    return RescoredSums(Scorer(options.model / "scorer"))
 
 
 def _item_ids(model_dir: pathlib.Path, model: Mapping[str, Any]) -> list[str]:
@@ -142,7 +149,8 @@ def _write_extra(
         model=model["model"],
         sums=options.sums,
         **dataclasses.asdict(options.answers),
-        lists=len(index.keys),
+        lists=index.num_scored,
+        ready_lists=len(index.keys) - index.num_scored,
         postings=len(index.items),
         items=model["model"]["num_items"],
         versions={"tensorflow": tf.__version__, "index": index.manifest["versions"], "model": model["versions"]},
@@ -166,11 +174,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sums",
-        choices=["sparse", "completed"],
+        choices=["sparse", "completed", "rescored"],
         default="completed",
         help="how an item's score is made: 'sparse' adds up its postings in the lists of the query (small, fast);"
         " 'completed' adds what every token of the query contributes, from the index's 8-bit block (more accurate,"
-        " takes codes x items bytes of memory); default: %(default)s",
+        " takes codes x items bytes of memory); 'rescored' runs the model's scorer on every item of the lists (exact,"
+        " slowest, needs no block); all three add the lists of the history's events; default: %(default)s",
     )
     parser.add_argument("--default_k", type=int, default=100, help="items returned for a query; default: %(default)s")
     parser.add_argument("--keep_seen", action="store_true", help="also return items of the query's own history")
@@ -185,7 +194,8 @@ def main(argv: Sequence[str]) -> None:
     options = ExportOptions(**arguments, answers=answers)
     manifest = export(options)
     print(
-        f"{options.output}: {manifest['items']} items, {manifest['lists']} lists, {manifest['postings']} postings,"
+        f"{options.output}: {manifest['items']} items, {manifest['lists']} lists,"
+        f" {manifest['ready_lists']} ready lists, {manifest['postings']} postings,"
         f" {options.sums} sums, the best {answers.default_k} for a query"
     )
 

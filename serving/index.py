@@ -11,23 +11,24 @@ import numpy as np
 import tensorflow as tf
 
 from protos.artifact import read_manifest
+from protos.codes import CodeSpace
 from protos.errors import UserError
 from protos.index_pb2 import BlockTile, PostingList
 
-INDEX_FORMAT = "sparcode.index/1"
+INDEX_FORMAT = "sparcode.index/2"
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Contributions of every list's code to every item: `offset + scale * value`, by tiles of items.
+    """Contributions of every scored list's code to every item: `offset + scale * value`, by tiles of items.
 
-    One row more than there are lists: the last is all zeros, what a token without a list contributes.
+    One row more than there are scored lists: the last is all zeros, what a token without a list contributes.
     (The largest of all arrays is made with it here, for adding it later would copy the array.)
 
     Attributes:
-      values: `[C + 1, I]` uint8.
-      offset: `[C + 1, T]` float32, T tiles.
-      scale: `[C + 1, T]` float32.
+      values: `[S + 1, I]` uint8.
+      offset: `[S + 1, T]` float32, T tiles.
+      scale: `[S + 1, T]` float32.
       tile_items: items of a tile; the last tile may hold fewer.
     """
 
@@ -41,21 +42,30 @@ class Block:
 class Index:
     """An index in memory. Only its non-empty lists: an empty one is as good as none to a query.
 
+    The lists of scored codes come first, then the ready lists, whose keys lie past the code space.
+
     Attributes:
       manifest: the index's `manifest.json`.
-      keys: `[C]` int64, ascending; the code key of each list.
+      space: all codes of quantised tokens.
+      keys: `[C]` int64, ascending; the key of each list.
       offsets: `[C + 1]` int64; list `c` has the postings `offsets[c]` to `offsets[c + 1] - 1`.
       items: `[P]` int32 catalogue rows.
       scores: `[P]` float32, all > 0.
-      block: rows in the order of `keys`; None if the index has none or it was not asked for.
+      block: rows in the order of the scored lists; None if the index has none or it was not asked for.
     """
 
     manifest: Mapping[str, Any]
+    space: CodeSpace
     keys: np.ndarray
     offsets: np.ndarray
     items: np.ndarray
     scores: np.ndarray
     block: Block | None
+
+    @property
+    def num_scored(self) -> int:
+        """S, the number of scored lists."""
+        return int(np.searchsorted(self.keys, self.space.size))
 
 
 def read_index(directory: pathlib.Path, *, with_block: bool) -> Index:
@@ -66,11 +76,15 @@ def read_index(directory: pathlib.Path, *, with_block: bool) -> Index:
         its files hold contradicts the manifest.
     """
     manifest = read_manifest(directory, INDEX_FORMAT)
+    model = manifest["model"]
+    space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
     keys, lengths, items, scores = _read_postings(directory, manifest)
+    num_codes, codes = int((keys < space.size).sum()), manifest["codes"]
+    _require(num_codes == codes, directory, f"it has {num_codes} lists of codes, its manifest says {codes}")
     listed = lengths > 0
-    block = _read_block(directory, manifest, listed) if with_block and manifest["block"] else None
+    block = _read_block(directory, manifest, listed[:codes]) if with_block and manifest["block"] else None
     offsets = np.concatenate([[0], np.cumsum(lengths[listed])]).astype(np.int64)
-    return Index(manifest, keys[listed], offsets, items, scores, block)
+    return Index(manifest, space, keys[listed], offsets, items, scores, block)
 
 
 def _records(directory: pathlib.Path, manifest: Mapping[str, Any], prefix: str) -> Iterator[bytes]:
@@ -80,7 +94,7 @@ def _records(directory: pathlib.Path, manifest: Mapping[str, Any], prefix: str) 
 
 def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequence[np.ndarray]:
     """Keys `[C]`, lengths `[C]`, items `[P]` and scores `[P]` of all lists, empty ones included."""
-    num_lists, num_postings = manifest["codes"], manifest["postings"]
+    num_lists, num_postings = manifest["codes"] + manifest["ready_lists"], manifest["postings"]
     keys, lengths = np.zeros(num_lists, np.int64), np.zeros(num_lists, np.int64)
     items, scores = np.zeros(num_postings, np.int32), np.zeros(num_postings, np.float32)
     lists = end = 0
@@ -120,7 +134,7 @@ def _check_list(directory: pathlib.Path, manifest: Mapping[str, Any], found: Pos
 
 
 def _read_block(directory: pathlib.Path, manifest: Mapping[str, Any], listed: np.ndarray) -> Block:
-    """Reads the block's rows of the `listed` codes (`[C]` bool over all codes of the index)."""
+    """Reads the block's rows of the `listed` codes (bool, over all scored codes of the index)."""
     tile_items, num_items = manifest["block"]["tile_items"], manifest["items"]
     num_tiles = -(-num_items // tile_items)
     num_listed = int(listed.sum())

@@ -1,4 +1,4 @@
-"""Posting lists as tensors: found by code key, gathered for a batch of queries.
+"""Posting lists as tensors: found by key, gathered and weighted for a batch of queries.
 
 A posting is one int64, its *entry*: the catalogue row in the upper half, reversed so that a smaller
 row makes a larger entry, and the bits of its score in the lower half. One gather fetches both, one
@@ -12,22 +12,22 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from protos.codes import CodeSpace
 from serving.index import Index
 
 LAST_ROW = 2**31 - 1
 NO_ENTRY = -1
-_NO_KEY = -1
-_DELETED_KEY = -2
+# The table must be free to look up -1, the key of no list.
+_EMPTY_KEY = -2
+_DELETED_KEY = -3
 
 
 class Found(NamedTuple):
-    """The lists of a batch of tokens.
+    """The lists of a batch of tokens, K_u quantised ones, then H events.
 
     Attributes:
-      rows: `[B, K_u]` int64, which list; `num_lists` where the token's slot has none at all.
-      keys: `[B, K_u]` int64, the keys of those lists.
-      fallback: `[B, K_u]` bool, where the token's own code has no list and its nearest code served.
+      rows: `[B, K]` int64, which list; the empty one where the token's slot has none at all, or the event.
+      keys: `[B, K]` int64, the keys of those lists.
+      fallback: `[B, K]` bool, where a token's own code has no list and its nearest code served; never at an event.
     """
 
     rows: tf.Tensor
@@ -38,61 +38,76 @@ class Found(NamedTuple):
 class PostingLists(tf.Module):
     """All posting lists of an index, in variables and a hash table that are saved with the model.
 
-    Row `num_lists`, one past the last list, is an empty list: the list of a token that has none.
+    Between the scored lists and the ready ones stands an empty list, that of a token that has none: the
+    rows up to it are those of the completion block.
     """
 
-    def __init__(self, index: Index, space: CodeSpace) -> None:
-        """Holds the lists of `index`, at least one, whose keys are those of `space`."""
+    def __init__(self, index: Index) -> None:
+        """Holds the lists of `index`, at least one of them scored."""
         super().__init__()
-        self.num_lists = len(index.keys)
-        bounds = np.stack([index.offsets, np.append(index.offsets[1:], index.offsets[-1])], axis=1)
+        self.empty_row = index.num_scored
+        rows = np.arange(len(index.keys))
+        rows[self.empty_row :] += 1
+        offsets = np.insert(index.offsets, self.empty_row, index.offsets[self.empty_row])
         entries = (LAST_ROW - index.items.astype(np.int64)) << 32 | index.scores.view(np.int32)
-        slots, codes = space.decode(index.keys)
-        self._bounds = tf.Variable(bounds, trainable=False, name="list_bounds")
+        scored_keys = index.keys[: self.empty_row]
+        slots, codes = index.space.decode(scored_keys)
+        self._bounds = tf.Variable(np.stack([offsets[:-1], offsets[1:]], axis=1), trainable=False, name="list_bounds")
         self._entries = tf.Variable(entries, trainable=False, name="entries")
-        self._keys = tf.Variable(index.keys, trainable=False, name="list_keys")
+        self._keys = tf.Variable(scored_keys, trainable=False, name="list_keys")
         self._slots = tf.Variable(slots, trainable=False, name="list_slots")
         self._codes = tf.Variable(codes.T, trainable=False, name="list_codes")
-        self._codes_per_slot = space.codes_per_slot
+        self._codes_per_slot = index.space.codes_per_slot
         self._rows = tf.lookup.experimental.DenseHashTable(
-            tf.int64, tf.int64, default_value=self.num_lists, empty_key=_NO_KEY, deleted_key=_DELETED_KEY
+            tf.int64, tf.int64, default_value=self.empty_row, empty_key=_EMPTY_KEY, deleted_key=_DELETED_KEY
         )
-        self._rows.insert(index.keys, np.arange(self.num_lists))
+        self._rows.insert(index.keys, rows)
 
     def find(self, keys: tf.Tensor, distances: tf.Tensor) -> Found:
-        """Finds the list of each token, or that of the nearest code of its slot that has one.
+        """Finds the list of each token; that of a quantised one may be that of its slot's nearest code with a list.
 
         Args:
-          keys: `[B, K_u]` int64 code keys.
-          distances: `[B, K_u, M, N]` float32, from each part of the token to each codeword.
+          keys: `[B, K]` int64, of quantised tokens, then of events; -1 is the key of no list.
+          distances: `[B, K_u, M, N]` float32, from each part of a quantised token to each codeword; K_u is static.
         """
         # The table takes keys of rank 1 only.
         rows = tf.reshape(self._rows.lookup(tf.reshape(keys, [-1])), tf.shape(keys))
-        fallback = rows == self.num_lists
+        num_tokens = distances.shape[1]
+        fallback = rows[:, :num_tokens] == self.empty_row
         rows, keys = tf.cond(
             tf.reduce_any(fallback),
             lambda: self._fall_back(rows, keys, distances),
             lambda: (rows, keys),
         )
-        return Found(rows, keys, fallback)
+        return Found(rows, keys, tf.pad(fallback, [[0, 0], [0, keys.shape[1] - num_tokens]]))
 
-    def entries(self, rows: tf.Tensor) -> tf.Tensor:
-        """The entries of `[B, K]` lists, `[B, W]` int64; NO_ENTRY fills up the shorter rows."""
+    def entries(self, rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """The entries of lists, their scores times the weights.
+
+        Args:
+          rows: `[B, K]` int64; K is static.
+          weights: `[B, K]` float32, none negative.
+
+        Returns:
+          `[B, W]` int64; NO_ENTRY fills up the shorter rows.
+        """
         bounds = tf.reshape(tf.gather(self._bounds, rows), [-1, 2])
         positions = tf.ragged.range(bounds[:, 0], bounds[:, 1])
         of_queries = positions.row_splits[:: rows.shape[1]]
-        entries = tf.gather(self._entries, positions.values)
+        weights = tf.gather(tf.reshape(weights, [-1]), positions.value_rowids())
+        entries = _weighted(tf.gather(self._entries, positions.values), weights)
         return tf.RaggedTensor.from_row_splits(entries, of_queries, validate=False).to_tensor(NO_ENTRY)
 
     def _fall_back(self, rows: tf.Tensor, keys: tf.Tensor, distances: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Replaces the rows that are `num_lists`, and their keys, by the nearest codes that have a list."""
-        at = tf.where(rows == self.num_lists)
+        """Replaces rows of quantised tokens that are the empty one, and their keys, by the nearest listed codes."""
+        at = tf.where(rows[:, : distances.shape[1]] == self.empty_row)
         slots = tf.cast(tf.gather_nd(keys, at) // self._codes_per_slot, tf.int32)
         # Token by token: all at once would take tokens x lists x 4 bytes of memory.
         nearest = tf.map_fn(self._nearest, (slots, tf.gather_nd(distances, at)), fn_output_signature=tf.int64)
-        rows = tf.tensor_scatter_nd_update(rows, at, nearest)
-        listed = rows < self.num_lists
-        return rows, tf.where(listed, tf.gather(self._keys, tf.where(listed, rows, 0)), keys)
+        listed = nearest < self.empty_row
+        nearest_keys = tf.gather(self._keys, tf.where(listed, nearest, 0))
+        nearest_keys = tf.where(listed, nearest_keys, tf.gather_nd(keys, at))
+        return tf.tensor_scatter_nd_update(rows, at, nearest), tf.tensor_scatter_nd_update(keys, at, nearest_keys)
 
     def _nearest(self, token: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """The row of the list nearest to a token, given by its slot and its distances `[M, N]`."""
@@ -100,4 +115,21 @@ class PostingLists(tf.Module):
         distance = tf.reduce_sum(tf.gather(distances, self._codes, axis=1, batch_dims=1), axis=0)
         distance = tf.where(self._slots == slot, distance, np.inf)
         best = tf.argmin(distance)
-        return tf.where(distance[best] < np.inf, best, self.num_lists)
+        return tf.where(distance[best] < np.inf, best, self.empty_row)
+
+
+def halves(entries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The upper and the lower 32 bits of int64, both as int32."""
+    return tf.cast(tf.bitwise.right_shift(entries, 32), tf.int32), tf.cast(entries, tf.int32)
+
+
+def joined(upper: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Integers of 32 bits above the bits of scores, none negative, as int64."""
+    bits = tf.cast(tf.bitcast(scores, tf.int32), tf.int64)
+    return tf.bitwise.bitwise_or(tf.bitwise.left_shift(tf.cast(upper, tf.int64), 32), bits)
+
+
+def _weighted(entries: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Entries with their scores multiplied."""
+    items, bits = halves(entries)
+    return joined(items, tf.bitcast(bits, tf.float32) * weights)

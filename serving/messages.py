@@ -26,9 +26,10 @@ class Recommendation:
     Attributes:
       item_ids: public ids, at most as many as the model was exported to return.
       scores: one an item, descending.
-      codes: of each query token, its code in every codebook.
-      keys: of each query token, the key that was looked up, after fallback.
-      fallback: of each query token, whether its own code had no list and another stood in.
+      codes: of each quantised token, its code in every codebook.
+      keys: of each quantised token the key that was looked up, after fallback; then of each event the key of
+        its list, -1 where there is none.
+      fallback: one a key: whether a token's own code had no list and another stood in; never of an event.
       model_version: the version that answered.
     """
 

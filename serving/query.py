@@ -13,13 +13,18 @@ class Encoded(NamedTuple):
     """Encoded queries.
 
     Attributes:
-      codes: `[B, K_u, M]` int32.
-      keys: `[B, K_u]` int64 code keys.
+      codes: `[B, K_u, M]` int32, of the quantised tokens.
+      keys: `[B, K]` int64, of the K_u quantised tokens, then of the H events; -1 where there is no event or
+        no list of it.
+      weights: `[B, K]` float32, what the scores in each list count.
+      tokens: `[B, K_u, D]` float32, the quantised tokens as the scorer takes them.
       distances: `[B, K_u, M, N]` float32, from each part of a token to each codeword of its codebook.
     """
 
     codes: tf.Tensor
     keys: tf.Tensor
+    weights: tf.Tensor
+    tokens: tf.Tensor
     distances: tf.Tensor
 
 
@@ -31,14 +36,17 @@ class QueryModel(tf.Module):
         super().__init__()
         self._loaded = tf.saved_model.load(str(directory))
         self._signature = self._loaded.signatures["serving_default"]
-        self._tokens = (None, model["num_query_tokens"])
-        self._codebooks = (model["num_codebooks"], model["num_codewords"])
+        tokens = (None, model["num_query_tokens"])
+        lists = (None, model["num_query_tokens"] + model["num_events"])
+        self._shapes = {
+            "codes": (*tokens, model["num_codebooks"]),
+            "keys": lists,
+            "weights": lists,
+            "tokens": (*tokens, model["dim"]),
+            "distances": (*tokens, model["num_codebooks"], model["num_codewords"]),
+        }
 
     def encode(self, history: tf.Tensor) -> Encoded:
         """Encodes `[B, H]` histories of public item ids."""
         outputs = self._signature(history=history)
-        return Encoded(
-            tf.ensure_shape(outputs["codes"], (*self._tokens, self._codebooks[0])),
-            tf.ensure_shape(outputs["keys"], self._tokens),
-            tf.ensure_shape(outputs["distances"], self._tokens + self._codebooks),
-        )
+        return Encoded(**{name: tf.ensure_shape(outputs[name], shape) for name, shape in self._shapes.items()})

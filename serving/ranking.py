@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from serving.lists import LAST_ROW, NO_ENTRY, PostingLists
-from serving.sums import Candidates, Sums
+from serving.lists import LAST_ROW, NO_ENTRY, PostingLists, halves, joined
+from serving.sums import Candidates, Sums, Tokens
 
 # The lower half of an entry that stands for an item not to be returned: above the bits of any score.
 _EXCLUDED = 2**32 - 1
@@ -16,7 +16,8 @@ class Ranking(tf.Module):
 
     The lists are gathered in one go and sorted by item, which brings the postings of an item together
     without an accumulator as wide as the catalogue. Items to exclude are sorted in with them, each
-    before its postings, so that exclusion comes before the top k.
+    before its postings, so that exclusion comes before the top k. Then the postings of an item are
+    added up, all items in one pass, whatever the number of lists.
     """
 
     def __init__(self, lists: PostingLists, sums: Sums) -> None:
@@ -25,11 +26,11 @@ class Ranking(tf.Module):
         self._lists = lists
         self._sums = sums
 
-    def best(self, list_rows: tf.Tensor, excluded_rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def best(self, tokens: Tokens, excluded_rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         """The k best items of each query, by descending score, then ascending row.
 
         Args:
-          list_rows: `[B, K_u]` int64, the list of each token; K_u is static.
+          tokens: of the queries.
           excluded_rows: `[B, E]` int64 catalogue rows that must not be returned; -1 is padding.
           k: at least 1.
 
@@ -37,19 +38,19 @@ class Ranking(tf.Module):
           Rows `[B, k]` int32 and scores `[B, k]` float32. Only scores above 0 count: where fewer than
           k items have one, the score is 0 and the row is none.
         """
-        candidates = self._candidates(list_rows, excluded_rows)
-        scores = self._sums(candidates, list_rows)
-        return _top_k(candidates, scores, k)
+        candidates = self._candidates(tokens, excluded_rows)
+        return _top_k(candidates, self._sums(candidates, tokens), k)
 
-    def _candidates(self, list_rows: tf.Tensor, excluded_rows: tf.Tensor) -> Candidates:
-        entries = tf.concat([self._lists.entries(list_rows), _exclusions(excluded_rows)], axis=1)
-        # The sort of stock TensorFlow: top k of all, the queries of a batch in parallel.
-        entries = tf.math.top_k(entries, tf.shape(entries)[1]).values
-        items, score_bits = _halves(entries)
-        before = tf.pad(items[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
-        # An excluded item begins with its exclusion, whose bits read as a negative number.
-        first = tf.logical_and(items != before, score_bits > 0)
-        return Candidates(items, tf.bitcast(score_bits, tf.float32), first)
+    def _candidates(self, tokens: Tokens, excluded_rows: tf.Tensor) -> Candidates:
+        list_rows = tf.where(tokens.weights > 0, tokens.list_rows, self._lists.empty_row)
+        entries = self._lists.entries(list_rows, self._sums.posting_weights(tokens))
+        items, score_bits = halves(_merged(tf.concat([entries, _exclusions(excluded_rows)], axis=1)))
+        valid = score_bits >= 0
+        return Candidates(
+            rows=tf.where(valid, LAST_ROW - items, 0),
+            scores=tf.bitcast(tf.where(valid, score_bits, 0), tf.float32),
+            valid=valid,
+        )
 
 
 def _exclusions(rows: tf.Tensor) -> tf.Tensor:
@@ -58,9 +59,23 @@ def _exclusions(rows: tf.Tensor) -> tf.Tensor:
     return tf.where(rows >= 0, entries, NO_ENTRY)
 
 
-def _halves(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The upper and lower 32 bits of int64, both as int32."""
-    return tf.cast(tf.bitwise.right_shift(numbers, 32), tf.int32), tf.cast(numbers, tf.int32)
+def _merged(entries: tf.Tensor) -> tf.Tensor:
+    """Entries `[B, W]` to one an item, `[B, C]`: the sum of its scores, or NO_ENTRY where it is excluded."""
+    # The sort of stock TensorFlow: top k of all, the queries of a batch in parallel.
+    entries = tf.math.top_k(entries, tf.shape(entries)[1]).values
+    items, score_bits = halves(entries)
+    before = tf.pad(items[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
+    begins = tf.logical_and(items != before, items >= 0)
+    # Numbers the items of the whole batch. The filling at a query's end goes with the item before it and adds 0.
+    numbers = tf.cumsum(tf.cast(tf.reshape(begins, [-1]), tf.int32)) - 1
+    first = tf.boolean_mask(entries, begins)
+    scores = tf.reshape(tf.bitcast(tf.maximum(score_bits, 0), tf.float32), [-1])
+    # On the CPU it adds in the order of its input: from the largest score down.
+    totals = tf.math.unsorted_segment_sum(scores, numbers, tf.size(first))
+    items, score_bits = halves(first)
+    merged = tf.where(score_bits >= 0, joined(items, totals), NO_ENTRY)
+    counts = tf.reduce_sum(tf.cast(begins, tf.int64), axis=1)
+    return tf.RaggedTensor.from_row_lengths(merged, counts, validate=False).to_tensor(NO_ENTRY)
 
 
 def _top_k(candidates: Candidates, scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -70,9 +85,9 @@ def _top_k(candidates: Candidates, scores: tf.Tensor, k: int) -> tuple[tf.Tensor
     descending scores, then ascending rows.
     """
     bits = tf.cast(tf.bitcast(scores, tf.int32), tf.int64)
-    ranks = tf.bitwise.bitwise_or(tf.bitwise.left_shift(bits, 32), tf.cast(candidates.items, tf.int64))
-    ranks = tf.where(tf.logical_and(candidates.first, scores > 0), ranks, 0)
+    ranks = tf.bitwise.bitwise_or(tf.bitwise.left_shift(bits, 32), tf.cast(LAST_ROW - candidates.rows, tf.int64))
+    ranks = tf.where(tf.logical_and(candidates.valid, scores > 0), ranks, 0)
     # The padding makes sure that there are k numbers to choose from.
     best = tf.math.top_k(tf.pad(ranks, [[0, 0], [0, k]]), k).values
-    score_bits, items = _halves(best)
+    score_bits, items = halves(best)
     return LAST_ROW - items, tf.bitcast(score_bits, tf.float32)

@@ -10,7 +10,7 @@ from serving.catalogue import Catalogue
 from serving.lists import PostingLists
 from serving.query import QueryModel
 from serving.ranking import Ranking
-from serving.sums import Sums
+from serving.sums import Sums, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +57,14 @@ class Retrieval(tf.Module):
 
         Returns:
           `item_ids [B, k]` ("" where not valid), `scores [B, k]` float32 (0 where not valid),
-          `valid [B, k]` bool, `codes [B, K_u, M]` int32 of the query, `keys [B, K_u]` int64 of the
-          lists looked up, `fallback [B, K_u]` bool where that list is not the token's own.
+          `valid [B, k]` bool, `codes [B, K_u, M]` int32 of the query, `keys [B, K]` int64 of the
+          lists looked up, those of the K_u tokens, then of the events (-1: none), `fallback [B, K]`
+          bool where that list is not the token's own.
         """
         query = self._query_model.encode(history)
         found = self._lists.find(query.keys, query.distances)
-        rows, scores = self._ranking.best(found.rows, self._excluded(history), self._options.default_k)
+        tokens = Tokens(found.rows, query.weights, query.tokens)
+        rows, scores = self._ranking.best(tokens, self._excluded(history), self._options.default_k)
         valid = scores > 0
         return {
             "item_ids": self._catalogue.ids(rows, valid),

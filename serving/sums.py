@@ -1,4 +1,11 @@
-"""The two ways of making f(q, c) of the candidates: from the lists alone, or completed from the block."""
+"""The three ways of making f(q, c) of the candidates.
+
+    f(q, c) = sum_i relu(S(T_i(q), c) + b)  +  sum_e w_e(q) * list_e[c]
+
+The second sum is that of the events' lists, which hold all that events contribute. The ways differ in
+the first: `sparse` takes it from the lists of the quantised tokens too, `completed` from the
+completion block, `rescored` from the scorer itself.
+"""
 
 from __future__ import annotations
 
@@ -7,53 +14,68 @@ from typing import NamedTuple, Protocol
 import tensorflow as tf
 
 from serving.index import Block
-from serving.lists import LAST_ROW
+from serving.scorer import Scorer
+
+
+class Tokens(NamedTuple):
+    """The tokens of a batch of queries: K_u quantised ones, then H events. K_u and H are static.
+
+    Attributes:
+      list_rows: `[B, K]` int64, the list of each.
+      weights: `[B, K]` float32, what the scores in each list count; no list of weight 0 has candidates.
+      vectors: `[B, K_u, D]` float32, of the quantised tokens.
+    """
+
+    list_rows: tf.Tensor
+    weights: tf.Tensor
+    vectors: tf.Tensor
 
 
 class Candidates(NamedTuple):
-    """The postings of each query's lists, sorted so that those of an item stand together.
+    """The distinct items of each query's lists.
 
     Attributes:
-      items: `[B, W]` int32 reversed catalogue rows (LAST_ROW - row), descending.
-      scores: `[B, W]` float32, descending within an item.
-      first: `[B, W]` bool, true at the first posting of each item that may be returned. The other
-        two hold arbitrary values where a group of equal items has no first posting.
+      rows: `[B, C]` int32 catalogue rows; where `valid` is false, 0.
+      scores: `[B, C]` float32, the item's postings, each times its `Sums.posting_weights`, added in
+        float32 from the largest down.
+      valid: `[B, C]` bool; C is the number of candidates of the query that has most.
     """
 
-    items: tf.Tensor
+    rows: tf.Tensor
     scores: tf.Tensor
-    first: tf.Tensor
+    valid: tf.Tensor
 
 
 class Sums(Protocol):
-    """Makes the scores of candidates from the lists of a query's tokens."""
+    """Makes the scores of candidates from the tokens of their query."""
 
-    def __call__(self, candidates: Candidates, list_rows: tf.Tensor) -> tf.Tensor:
-        """Scores `[B, W]` float32, right where `candidates.first`, of the lists `[B, K_u]` int64."""
+    def posting_weights(self, tokens: Tokens) -> tf.Tensor:
+        """What a posting of each token's list adds to `Candidates.scores`, `[B, K]` float32.
+
+        A list of weight 0 still names candidates: its postings are merged like others and add 0.0, which
+        changes no sum. So one sort serves lists that name candidates and lists that score them.
+        """
+        ...
+
+    def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
+        """Scores `[B, C]` float32, right where `candidates.valid`."""
         ...
 
 
 class SparseSums(tf.Module):
-    """An item's score is the sum of its postings; a missing posting counts 0.
+    """An item's score is the sum of its weighted postings; a missing posting counts 0."""
 
-    The postings are added in float32 from the largest down, whichever tokens they belong to.
-    """
+    def posting_weights(self, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`."""
+        return tokens.weights
 
-    def __call__(self, candidates: Candidates, list_rows: tf.Tensor) -> tf.Tensor:
-        """See `Sums`. An item stands in each list once, so at most K_u postings follow one another."""
-        width = tf.shape(candidates.items)[1]
-        further = list_rows.shape[1] - 1
-        items = tf.pad(candidates.items, [[0, 0], [0, further]], constant_values=-1)
-        scores = tf.pad(candidates.scores, [[0, 0], [0, further]])
-        total = candidates.scores
-        for step in range(1, further + 1):
-            same_item = items[:, step : step + width] == candidates.items
-            total += tf.where(same_item, scores[:, step : step + width], 0.0)
-        return total
+    def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`."""
+        return candidates.scores
 
 
 class CompletedSums(tf.Module):
-    """An item's score is the sum of its contributions in the block, one a token, in token order."""
+    """An item's score is the sum of its contributions in the block, in token order, then of its events' postings."""
 
     def __init__(self, block: Block) -> None:
         """Holds the block flat: one gather of single numbers reads a contribution."""
@@ -65,12 +87,38 @@ class CompletedSums(tf.Module):
         self._offset = tf.Variable(block.offset.ravel(), trainable=False, name="block_offset")
         self._scale = tf.Variable(block.scale.ravel(), trainable=False, name="block_scale")
 
-    def __call__(self, candidates: Candidates, list_rows: tf.Tensor) -> tf.Tensor:
-        """See `Sums`. Other postings than the first read item 0, which costs no memory traffic."""
-        rows = tf.where(candidates.first, LAST_ROW - candidates.items, 0)
-        rows = tf.cast(rows, tf.int64)[:, None, :]
-        lists = list_rows[:, :, None]
+    def posting_weights(self, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`."""
+        return _of_events(tokens)
+
+    def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`."""
+        rows = tf.cast(candidates.rows, tf.int64)[:, None, :]
+        lists = tokens.list_rows[:, : tokens.vectors.shape[1], None]
         value = tf.cast(tf.gather(self._values, lists * self._num_items + rows), tf.float32)
         tile = lists * self._num_tiles + rows // self._tile_items
         contributions = tf.gather(self._offset, tile) + tf.gather(self._scale, tile) * value
-        return tf.add_n(tf.unstack(contributions, axis=1))
+        return tf.add_n(tf.unstack(contributions, axis=1)) + candidates.scores
+
+
+class RescoredSums(tf.Module):
+    """An item's score is what the scorer gives it, then the sum of its events' postings."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Scores with `scorer`."""
+        super().__init__()
+        self._scorer = scorer
+
+    def posting_weights(self, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`."""
+        return _of_events(tokens)
+
+    def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`. Each distinct item is scored once; shorter queries are filled up with item 0."""
+        return self._scorer.rescore(tokens.vectors, candidates.rows) + candidates.scores
+
+
+def _of_events(tokens: Tokens) -> tf.Tensor:
+    """The weights of events, after zeros: what quantised tokens contribute does not come from their lists."""
+    num_tokens = tokens.vectors.shape[1]
+    return tf.pad(tokens.weights[:, num_tokens:], [[0, 0], [num_tokens, 0]])

@@ -16,30 +16,35 @@ _POINTS_PER_CODEWORD = 100
 def start_codebooks(tokens: np.ndarray, config: QuantizerConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Codewords and the share of tokens each stands for.
 
+    Each slot clusters its own tokens; of `residual`, each level clusters what the one before it left over.
+
     Args:
-      tokens: `[V, D]` query vectors for `residual`, `[V, K_u, D]` for `product`.
+      tokens: `[P, V, D]` query vectors, V = `config.num_input_vectors`.
       config: structure and sizes.
       seed: of k-means' start and of the sample it runs on.
 
     Returns:
       Codebooks `[slots, M, N, D / M]` and shares `[slots, M, N]` that sum to 1 over N, both float32.
+
+    Raises:
+      ValueError: no tokens, tokens of another shape, or structure "none".
     """
+    if config.structure == "none":
+        raise ValueError("structure 'none' has no codewords to start")
+    if tokens.ndim != 3 or tokens.shape[1] != config.num_input_vectors or not len(tokens):
+        raise ValueError(f"tokens {tokens.shape} given; expected (at least 1, {config.num_input_vectors}, D)")
     rng = np.random.default_rng(seed)
-    limit = _POINTS_PER_CODEWORD * config.num_codewords
-    points = tokens.reshape(-1, tokens.shape[-1])
-    points = points[np.sort(rng.permutation(len(points))[:limit])].astype(np.float32)
+    shared = config.structure == "product"
     codebooks, shares = [], []
-    if config.structure == "residual":
-        for _ in range(config.num_query_tokens):
-            book, share, codes = _kmeans(points, config.num_codewords, rng)
-            points = points - book[codes]
-            codebooks.append(book[None])
-            shares.append(share[None])
-    else:
-        parts = np.split(points, config.num_codebooks, axis=1)
-        books = [_kmeans(part, config.num_codewords, rng) for part in parts]
-        codebooks.append(np.stack([book for book, _, _ in books]))
-        shares.append(np.stack([share for _, share, _ in books]))
+    for group in tokens.reshape(1, -1, tokens.shape[-1]) if shared else tokens.transpose(1, 0, 2):
+        limit = _POINTS_PER_CODEWORD * config.num_codewords
+        points = group[np.sort(rng.permutation(len(group))[:limit])].astype(np.float32)
+        for _ in range(config.num_levels):
+            parts = np.split(points, config.num_codebooks, axis=1)
+            books, sizes, codes = zip(*(_kmeans(part, config.num_codewords, rng) for part in parts), strict=True)
+            points = points - np.concatenate([book[code] for book, code in zip(books, codes, strict=True)], axis=1)
+            codebooks.append(np.stack(books))
+            shares.append(np.stack(sizes))
     return np.stack(codebooks), np.stack(shares)
 
 

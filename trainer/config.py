@@ -47,24 +47,31 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
-    """The encoder of a history (self-attention, SASRec).
+    """The encoder of a history.
 
     Attributes:
+      kind: "self_attention" (SASRec), "gru" (GRU4Rec), "mean_pooling" (YoutubeDNN), "capsules" (MIND,
+        ComiRec-DR) or "multi_interest" (ComiRec-SA).
       dim: D, width of item embeddings and of tokens.
-      num_blocks: Transformer blocks.
-      num_heads: attention heads; must divide dim.
+      num_blocks: Transformer blocks, or layers of the GRU or of the pooled network.
+      num_heads: attention heads of "self_attention"; must divide dim.
+      routing_iterations: of "capsules".
       dropout: rate on embeddings, attention and residual branches.
     """
 
+    kind: Literal["self_attention", "gru", "mean_pooling", "capsules", "multi_interest"] = "self_attention"
     dim: int = 64
     num_blocks: int = 1
     num_heads: int = 2
+    routing_iterations: int = 3
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        _require(self.dim >= 1, f"tokenizer.dim is {self.dim}; it must be at least 1")
+        for name in ("dim", "num_blocks", "num_heads", "routing_iterations"):
+            value = getattr(self, name)
+            _require(value >= 1, f"tokenizer.{name} is {value}; it must be at least 1")
         _require(
-            self.dim % self.num_heads == 0,
+            self.kind != "self_attention" or self.dim % self.num_heads == 0,
             f"tokenizer.num_heads {self.num_heads} does not divide tokenizer.dim {self.dim}",
         )
         _require(0 <= self.dropout < 1, f"tokenizer.dropout is {self.dropout}; it must be in [0, 1)")
@@ -75,43 +82,71 @@ class QuantizerConfig:
     """The vector quantizer.
 
     Attributes:
-      structure: "residual" (token i quantises what the tokens before it left over) or "product"
-        (K_u independent tokens, each split over M shared codebooks).
+      structure: "residual" (each query vector is quantised in levels, a token being what the tokens
+        before it left over), "separate" (K_u independent tokens, each with codebooks of its own),
+        "product" (K_u independent tokens that share M codebooks), or "none" (tokens stay as they are:
+        the all-to-all model, which no index can serve).
       num_query_tokens: K_u.
-      num_codebooks: M; must divide the token width. 1 for "residual".
+      num_vectors: query vectors that the tokenizer gives to "residual", which quantises each in
+        K_u / num_vectors levels; the other structures take K_u vectors.
+      num_codebooks: M, each over D / M dimensions; must divide the token width. 1 for "residual".
       num_codewords: N of each codebook.
-      gradient: "straight_through" or "commit_only" (the paper to the letter).
+      gradient: "straight_through", "commit_only" (the paper to the letter) or "rotation".
       decay: of the exponential moving averages, a step.
       commit_weight: weight of the commitment loss.
+      balance_weight: weight of a regulariser that spreads tokens over codes; 0 turns it off.
+      size_discount: how much a codeword that stands for many tokens is put off when codes are
+        assigned; 0 takes the nearest.
       revive_fraction: a codeword whose average count is below this fraction of the mean count is
         placed anew on a random token of the batch; 0 turns revival off.
       warmup_epochs: epochs trained unquantised before k-means places the codewords.
     """
 
-    structure: Literal["residual", "product"] = "residual"
+    structure: Literal["residual", "separate", "product", "none"] = "residual"
     num_query_tokens: int = 4
+    num_vectors: int = 1
     num_codebooks: int = 1
     num_codewords: int = 256
-    gradient: Literal["straight_through", "commit_only"] = "straight_through"
+    gradient: Literal["straight_through", "commit_only", "rotation"] = "straight_through"
     decay: float = 0.99
     commit_weight: float = 0.25
+    balance_weight: float = 0.0
+    size_discount: float = 0.0
     revive_fraction: float = 0.05
     warmup_epochs: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("num_query_tokens", "num_codebooks", "num_codewords"):
+        for name in ("num_query_tokens", "num_vectors", "num_codebooks", "num_codewords"):
             value = getattr(self, name)
             _require(value >= 1, f"quantizer.{name} is {value}; it must be at least 1")
+        for name in ("commit_weight", "balance_weight", "size_discount", "revive_fraction", "warmup_epochs"):
+            value = getattr(self, name)
+            _require(value >= 0, f"quantizer.{name} is {value}; it must be >= 0")
         _require(
-            self.structure == "product" or self.num_codebooks == 1,
+            self.structure != "residual" or self.num_codebooks == 1,
             f"quantizer.num_codebooks is {self.num_codebooks}, but structure {self.structure!r} has one codebook a"
-            " token; set it to 1 or choose structure 'product'",
+            " token; set it to 1 or choose structure 'product' or 'separate'",
+        )
+        _require(
+            self.structure != "residual" or self.num_query_tokens % self.num_vectors == 0,
+            f"quantizer.num_vectors {self.num_vectors} does not divide quantizer.num_query_tokens"
+            f" {self.num_query_tokens}: each vector is quantised in equally many levels",
         )
         _require(0 < self.decay < 1, f"quantizer.decay is {self.decay}; it must be in (0, 1)")
         _require(
-            self.gradient == "straight_through" or self.commit_weight > 0,
+            self.gradient != "commit_only" or self.commit_weight > 0,
             "quantizer.gradient 'commit_only' learns from the commitment loss alone; commit_weight must be > 0",
         )
+
+    @property
+    def num_levels(self) -> int:
+        """Tokens made of each query vector: 1 but for "residual"."""
+        return self.num_query_tokens // self.num_vectors if self.structure == "residual" else 1
+
+    @property
+    def num_input_vectors(self) -> int:
+        """V, query vectors that the tokenizer must give."""
+        return self.num_vectors if self.structure == "residual" else self.num_query_tokens
 
     @property
     def num_slots(self) -> int:
@@ -126,54 +161,113 @@ class QuantizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScorerConfig:
-    """The hybrid scorer: an inner product and an MLP over products of query and item tokens.
+    """The scorer of a query token and an item: an inner product and an interaction.
 
     Attributes:
+      kind: of the interaction: "hybrid" (an MLP over products of the token with the item's tokens),
+        "dnn" (an MLP on the concatenation), "fm" (factorisation machine), "cross" (CrossNet, DCN-v2),
+        "attention" (the token attends to the item's tokens), "mixture_of_logits", or "none".
+      inner_product: whether the inner product is a part of the score. Without it the interaction is
+        computed token by token in training, which is much slower.
       num_item_tokens: K_c.
-      product_dim: width of the products of the query token with each item token.
-      hidden: units of the MLP's hidden layer; 0 leaves the inner product alone.
+      product_dim: width of what query and item tokens are projected to.
+      hidden: units of hidden layers.
+      num_layers: hidden layers of "dnn", cross layers of "cross".
       temperature: the inner product of unit vectors is divided by this.
       initial_bias: where b of relu(S + b) starts; positive, or the sums of ReLUs die.
     """
 
+    kind: Literal["hybrid", "dnn", "fm", "cross", "attention", "mixture_of_logits", "none"] = "hybrid"
+    inner_product: bool = True
     num_item_tokens: int = 4
     product_dim: int = 8
     hidden: int = 8
+    num_layers: int = 2
     temperature: float = 0.05
     initial_bias: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("num_item_tokens", "product_dim"):
+        for name in ("num_item_tokens", "product_dim", "hidden", "num_layers"):
             value = getattr(self, name)
             _require(value >= 1, f"scorer.{name} is {value}; it must be at least 1")
-        _require(self.hidden >= 0, f"scorer.hidden is {self.hidden}; it must be >= 0")
         _require(self.temperature > 0, f"scorer.temperature is {self.temperature}; it must be > 0")
+        _require(
+            self.inner_product or self.kind != "none",
+            "scorer.inner_product is false and scorer.kind is 'none': nothing would be scored",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """The item memory: the last events of a history as query tokens with lists in closed form (trainer/memory.py).
+
+    Attributes:
+      num_events: H, events that are tokens; 0 turns the memory off.
+      half_life: events after which an event counts half.
+      horizon: following events that an event is to predict.
+      horizon_decay: what each further one of them counts, relative to the one before it.
+      l2: ridge penalty, above 0.
+      list_length: most items of a list.
+      max_items: only so many items, the most frequent ones, take part.
+    """
+
+    num_events: int = 16
+    half_life: float = 5.0
+    horizon: int = 5
+    horizon_decay: float = 0.7
+    l2: float = 600.0
+    list_length: int = 500
+    max_items: int = 16384
+
+    def __post_init__(self) -> None:
+        _require(self.num_events >= 0, f"memory.num_events is {self.num_events}; it must be >= 0")
+        for name in ("horizon", "list_length", "max_items"):
+            value = getattr(self, name)
+            _require(value >= 1, f"memory.{name} is {value}; it must be at least 1")
+        for name in ("half_life", "horizon_decay", "l2"):
+            value = getattr(self, name)
+            _require(value > 0, f"memory.{name} is {value}; it must be > 0")
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Sampled softmax over the positive and negatives shared by the whole batch.
+    """Softmax over the positive and negatives shared by the whole batch, or over the whole catalogue.
 
     Attributes:
+      kind: "sampled_softmax", or "full_softmax" over every item of the catalogue.
       in_batch_negatives: drawn from the positives of the batch.
       uniform_negatives: drawn uniformly from the catalogue.
+      popularity_negatives: drawn by the number of training events.
       log_q: whether negatives are corrected by the log of their sampling probability.
+      num_hard_negatives: only so many negatives with the highest scores count for a query; 0 for all.
+      sparsity_weight: weight of the mean contribution of (token, item) pairs, which trains scores
+        towards zero so that pruning costs little.
     """
 
+    kind: Literal["sampled_softmax", "full_softmax"] = "sampled_softmax"
     in_batch_negatives: int = 256
     uniform_negatives: int = 256
+    popularity_negatives: int = 0
     log_q: bool = True
+    num_hard_negatives: int = 0
+    sparsity_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("in_batch_negatives", "uniform_negatives"):
+        for name in (
+            *("in_batch_negatives", "uniform_negatives", "popularity_negatives"),
+            *("num_hard_negatives", "sparsity_weight"),
+        ):
             value = getattr(self, name)
             _require(value >= 0, f"loss.{name} is {value}; it must be >= 0")
-        _require(self.num_negatives >= 1, "loss: in_batch_negatives and uniform_negatives are both 0; set one")
+        _require(
+            self.num_negatives >= 1 or self.kind == "full_softmax",
+            "loss: in_batch_negatives, uniform_negatives and popularity_negatives are all 0; set one",
+        )
 
     @property
     def num_negatives(self) -> int:
         """Negatives shared by the batch."""
-        return self.in_batch_negatives + self.uniform_negatives
+        return self.in_batch_negatives + self.uniform_negatives + self.popularity_negatives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +276,7 @@ class TrainingConfig:
 
     Attributes:
       epochs: at most so many.
-      batch_size: windows of max_history events a step.
+      batch_events: events a step, counting the padding of windows that are a little shorter than others.
       learning_rate: of Adam, reached after warmup_steps.
       warmup_steps: steps of linear warm-up.
       weight_decay: decoupled (AdamW); 0 turns it off.
@@ -190,12 +284,13 @@ class TrainingConfig:
       validate_every: epochs between validations.
       validation_users: at most so many users are ranked at each validation.
       checkpoint_every: epochs between checkpoints a killed run resumes from.
+      warm_start: job directory of an earlier run whose weights to start from, or of a two-tower run.
       seed: of weights, order, dropout and negatives.
       deterministic: bit-equal results from equal seeds (slower).
     """
 
     epochs: int = 40
-    batch_size: int = 16
+    batch_events: int = 800
     learning_rate: float = 0.003
     warmup_steps: int = 100
     weight_decay: float = 0.0
@@ -203,14 +298,65 @@ class TrainingConfig:
     validate_every: int = 2
     validation_users: int = 5000
     checkpoint_every: int = 1
+    warm_start: str = ""
     seed: int = 0
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "validate_every", "validation_users", "checkpoint_every"):
+        for name in ("epochs", "batch_events", "patience", "validate_every", "validation_users", "checkpoint_every"):
             value = getattr(self, name)
             _require(value >= 1, f"training.{name} is {value}; it must be at least 1")
         _require(self.learning_rate > 0, f"training.learning_rate is {self.learning_rate}; it must be > 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureConfig:
+    """A column of the data that the model sees.
+
+    Attributes:
+      name: of the column.
+      kind: "category" (one value a row), "multi_category" (a list of values), "number", "text" (hashed
+        words and character n-grams) or "vector" (an embedding made elsewhere).
+      min_count: of categories: rarer values are taken as unknown.
+      bins: of numbers: quantiles with an embedding each; 0 takes the standardised number itself.
+      hash_buckets: of texts: embeddings that their words and n-grams share.
+      ngrams: of texts: characters of an n-gram; 0 takes whole words only.
+    """
+
+    name: str
+    kind: Literal["category", "multi_category", "number", "text", "vector"]
+    min_count: int = 1
+    bins: int = 0
+    hash_buckets: int = 4096
+    ngrams: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("min_count", 1), ("bins", 0), ("hash_buckets", 1), ("ngrams", 0)):
+            value = getattr(self, name)
+            _require(value >= least, f"feature {self.name!r}: {name} is {value}; it must be at least {least}")
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesConfig:
+    """What the model sees beside ids; nothing by default.
+
+    Attributes:
+      items: of each item; an item is represented by them as well as by its id.
+      id_dropout: share of the items whose ids are hidden in a training step, so that features learn to
+        stand alone, as they must for an item without training events.
+    """
+
+    items: tuple[FeatureConfig, ...] = ()
+    id_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.items]
+        _require(len(set(names)) == len(names), f"features.items names a column twice: {', '.join(names)}")
+        _require(0 <= self.id_dropout < 1, f"features.id_dropout is {self.id_dropout}; it must be in [0, 1)")
+        _require(
+            not self.id_dropout or bool(names),
+            f"features.id_dropout is {self.id_dropout}, but features.items is empty: an item would be nothing",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +367,8 @@ class Config:
     tokenizer: TokenizerConfig = TokenizerConfig()
     quantizer: QuantizerConfig = QuantizerConfig()
     scorer: ScorerConfig = ScorerConfig()
+    memory: MemoryConfig = MemoryConfig()
+    features: FeaturesConfig = FeaturesConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -231,6 +379,11 @@ class Config:
             f"quantizer.num_codebooks {parts} (M) does not divide tokenizer.dim {dim} (D): a token is split into M"
             " equal parts",
         )
+
+    @property
+    def num_events(self) -> int:
+        """H, events of a history that are query tokens of their own."""
+        return min(self.memory.num_events, self.data.max_history)
 
     def to_yaml(self) -> str:
         """The whole configuration, every default written out."""
@@ -253,14 +406,19 @@ def from_mapping(values: Mapping[str, Any], place: str) -> Config:
         _known(section, sections, f"{place}: section")
         if not isinstance(fields, Mapping):
             raise UserError(f"{place}: section {section!r} holds {fields!r}; expected fields with values")
-        kind = sections[section]
-        types = typing.get_type_hints(kind)
-        for name in fields:
-            _known(name, types, f"{place}: field of section {section!r}")
-        built[section] = kind(
-            **{name: _typed(value, types[name], f"{place}: {section}.{name}") for name, value in fields.items()}
-        )
+        built[section] = _built(sections[section], fields, section, place)
     return Config(**built)
+
+
+def _built(kind: type, fields: Mapping[str, Any], at: str, place: str) -> Any:
+    """A dataclass of its fields; `at` is where they stand, such as `training` or `features.items[0]`."""
+    types = typing.get_type_hints(kind)
+    for name in fields:
+        _known(name, types, f"{place}: field of section {at!r}")
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING and field.name not in fields:
+            raise UserError(f"{place}: {at} has no field {field.name!r}")
+    return kind(**{name: _typed(value, types[name], place, f"{at}.{name}") for name, value in fields.items()})
 
 
 def _known(name: str, choices: Mapping[str, Any], what: str) -> None:
@@ -271,17 +429,31 @@ def _known(name: str, choices: Mapping[str, Any], what: str) -> None:
     raise UserError(f"{what} {name!r} is unknown{hint} It knows: {', '.join(choices)}")
 
 
-def _typed(value: Any, kind: Any, place: str) -> Any:
+def _typed(value: Any, kind: Any, place: str, at: str) -> Any:
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         if value not in choices:
-            raise UserError(f"{place} is {value!r}; choose one of {', '.join(map(repr, choices))}")
+            raise UserError(f"{place}: {at} is {value!r}; choose one of {', '.join(map(repr, choices))}")
         return value
+    if typing.get_origin(kind) is tuple:
+        return _typed_list(value, typing.get_args(kind)[0], place, at)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{place} is {value!r}; expected {kind.__name__}")
+        raise UserError(f"{place}: {at} is {value!r}; expected {kind.__name__}")
     return value
+
+
+def _typed_list(values: Any, kind: type, place: str, at: str) -> tuple:
+    """A list of mappings as dataclasses of a kind."""
+    if not isinstance(values, list | tuple):
+        raise UserError(f"{place}: {at} is {values!r}; expected a list")
+    built = []
+    for number, fields in enumerate(values):
+        if not isinstance(fields, Mapping):
+            raise UserError(f"{place}: {at}[{number}] is {fields!r}; expected fields with values")
+        built.append(_built(kind, fields, f"{at}[{number}]", place))
+    return tuple(built)
 
 
 def preset_names() -> list[str]:

@@ -16,19 +16,23 @@ import tensorflow as tf
 from protos.artifact import new_artifact, write_manifest
 from protos.errors import UserError
 from trainer.layers.tokenizers import PADDING
+from trainer.memory import no_lists
 from trainer.model import SparCode
 
-FORMAT = "sparcode.export/1"
+FORMAT = "sparcode.export/2"
 _VOCABULARY = "item_ids.txt"
+NO_KEY = -1
+# Lists of a row group of lists.parquet, which readers hold one at a time.
+_LISTS_A_GROUP = 4096
 
 
 class QueryModule(tf.Module):
-    """Public item ids of a history in; codes, keys, tokens and distances out."""
+    """Public item ids of a history in; codes, keys, weights, tokens and distances out."""
 
     def __init__(self, model: SparCode, vocabulary: str) -> None:
         super().__init__()
         # Only the variables are tracked: a Keras model as an attribute would be saved a second time, as Keras sees it.
-        self.weights = model.variables
+        self.weights = (model.variables, model.event_lists and model.event_lists.variables)
         self.max_history = model.config.data.max_history
         # An asset, not a constant: the graph stays small however large the catalogue.
         self.rows = tf.lookup.StaticHashTable(
@@ -49,25 +53,40 @@ class QueryModule(tf.Module):
         return padded[:, -self.max_history :]
 
     def _encode(self, model: SparCode, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """See the contract of run/export: history `[B, H]` string to codes, keys, tokens, distances."""
-        quantized = model.quantize(model.last_query_vectors(self.windows(history)))
+        """See the contract of run/export: history `[B, H]` string to codes, keys, weights, tokens, distances."""
+        windows = self.windows(history)
+        quantized = model.quantize(model.last_query_vectors(windows))
+        keys, weights = [quantized.keys], [tf.ones_like(quantized.keys, tf.float32)]
+        if model.event_lists is not None:
+            rows, event_weights = model.event_lists.tokens(windows)
+            first = model.config.quantizer.code_space.size
+            keys.append(tf.where(rows == PADDING, NO_KEY, first + tf.cast(rows, tf.int64)))
+            weights.append(event_weights)
         return {
             "codes": quantized.codes,
-            "keys": quantized.keys,
+            "keys": tf.concat(keys, 1),
+            "weights": tf.concat(weights, 1),
             "tokens": quantized.tokens,
             "distances": quantized.distances,
         }
 
 
 class ScorerModule(tf.Module):
-    """Code keys and catalogue rows in; scores before bias and ReLU out."""
+    """Code keys and catalogue rows in, scores before bias and ReLU out; or tokens and rows in, sums out."""
 
     def __init__(self, model: SparCode) -> None:
         super().__init__()
         self.weights = model.variables
-        signature = [tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")]
+        keys, items = tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")
         self.score = tf.function(
-            lambda keys, items: {"scores": model.score_codes(keys, items)}, input_signature=signature
+            lambda keys, items: {"scores": model.score_codes(keys, items)}, input_signature=[keys, items]
+        )
+        config = model.config
+        shape = [None, config.quantizer.num_query_tokens, config.tokenizer.dim]
+        tokens = tf.TensorSpec(shape, tf.float32, name="tokens")
+        candidates = tf.TensorSpec([None, None], tf.int32, name="items")
+        self.rescore = tf.function(
+            lambda tokens, items: {"scores": model.rescore(tokens, items)}, input_signature=[tokens, candidates]
         )
 
 
@@ -88,6 +107,11 @@ def export(
     Raises:
       UserError: the codebooks were never started, or an item id cannot stand on a line of its own.
     """
+    if not model.is_quantized:
+        raise UserError(
+            "the model has quantizer.structure 'none', the all-to-all model: it has no codes, so no index can be built"
+            " of it; train one with 'residual', 'separate' or 'product'"
+        )
     if not bool(model.quantizer.active):
         raise UserError(
             f"the model has no codes yet: it trained {model.config.quantizer.warmup_epochs} unquantised epochs"
@@ -98,7 +122,8 @@ def export(
     directory = pathlib.Path(directory)
     with new_artifact(directory) as building:
         _save_models(model, ids, building)
-        pq.write_table(pa.table({name: list(values) for name, values in catalogue.items()}), building / "items.parquet")
+        pq.write_table(_ready_lists(model), building / "lists.parquet", row_group_size=_LISTS_A_GROUP)
+        pq.write_table(pa.table(dict(catalogue)), building / "items.parquet")
         histories = [[ids[row] for row in history] for history in queries]
         pq.write_table(pa.table({"history": pa.array(histories, pa.list_(pa.string()))}), building / "queries.parquet")
         versions = {"tensorflow": tf.__version__, "sparcode": metadata.version("sparcode")}
@@ -118,8 +143,30 @@ def _save_models(model: SparCode, ids: Sequence[str], building: pathlib.Path) ->
     query = QueryModule(model, str(vocabulary))
     tf.saved_model.save(query, str(building / "query"), signatures=query.encode.get_concrete_function())
     scorer = ScorerModule(model)
-    tf.saved_model.save(scorer, str(building / "scorer"), signatures=scorer.score.get_concrete_function())
+    signatures = {
+        "serving_default": scorer.score.get_concrete_function(),
+        "rescore": scorer.rescore.get_concrete_function(),
+    }
+    tf.saved_model.save(scorer, str(building / "scorer"), signatures=signatures)
     vocabulary.unlink()  # the SavedModel keeps its own copy among its assets
+
+
+def _ready_lists(model: SparCode) -> pa.Table:
+    """The lists of event tokens: key, items, scores."""
+    lists = model.event_lists.lists if model.event_lists is not None else no_lists()
+    present = lists.scores > 0
+    rows = np.flatnonzero(present.any(axis=1))
+    offsets = np.concatenate([[0], np.cumsum(present[rows].sum(axis=1))])
+    columns = {
+        "key": pa.array(model.config.quantizer.code_space.size + rows, pa.int64()),
+        "items": _nested(offsets, lists.items[rows][present[rows]], pa.int32()),
+        "scores": _nested(offsets, lists.scores[rows][present[rows]], pa.float32()),
+    }
+    return pa.table(columns)
+
+
+def _nested(offsets: np.ndarray, values: np.ndarray, kind: pa.DataType) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, kind))
 
 
 def _describe(model: SparCode) -> dict[str, Any]:
@@ -134,4 +181,5 @@ def _describe(model: SparCode) -> dict[str, Any]:
         "dim": model.config.tokenizer.dim,
         "bias": float(model.bias),
         "max_history": model.config.data.max_history,
+        "num_events": 0 if model.event_lists is None else model.config.num_events,
     }

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.evaluation import top_k_unseen
-from trainer.model import SequenceModel
+from trainer.sequence_model import SequenceModel
 from trainer.windows import pad_histories
 
 

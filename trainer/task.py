@@ -7,39 +7,56 @@ import dataclasses
 import hashlib
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from protos.errors import UserError, run_cli
 from trainer import config as configuration
+from trainer.calibration import fit_event_lists
 from trainer.config import Config
 from trainer.data import load
 from trainer.data.splits import EvaluationQueries, Split, split
 from trainer.export import export
-from trainer.model import SequenceModel, SparCode
-from trainer.training import SELECTED_BY, FitResult, fit
+from trainer.late_interaction import LateInteraction
+from trainer.model import SparCode
+from trainer.sequence_model import SequenceModel
+from trainer.training import SELECTED_BY, FitResult, fit, has_codes
+from trainer.two_tower import TwoTower
+from trainer.warm_start import warm_start, write_item_ids
 from trainer.windows import training_windows
+
+MODELS = {"sparcode": SparCode, "two_tower": TwoTower, "late_interaction": LateInteraction}
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A model with its best weights, and how its run ended."""
+    """A model with its best weights and event lists.
+
+    Attributes:
+      model: trained.
+      result: how its run ended.
+      score: NDCG@50 on validation, event lists included.
+      seconds: wall time of this call.
+    """
 
     model: SequenceModel
     result: FitResult
+    score: float
     seconds: float
 
 
-def train(parts: Split, config: Config, job_dir: pathlib.Path, kind: type[SequenceModel] = SparCode) -> Trained:
+def train(
+    parts: Split, config: Config, job_dir: pathlib.Path, kind: Callable[..., SequenceModel] = SparCode
+) -> Trained:
     """Trains a model of a kind on a split, resuming what `job_dir` holds.
 
     Args:
       parts: training sees `parts.train` only; validation chooses the epoch.
       config: the whole configuration; written to `job_dir/config.yaml`.
       job_dir: gets config.yaml, checkpoints/ and logs/.
-      kind: SparCode, or the baseline to train alike.
+      kind: makes the model of a configuration, item counts and `catalogue` columns: SparCode, or a baseline to train alike.
 
     Raises:
       UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
@@ -53,9 +70,15 @@ def train(parts: Split, config: Config, job_dir: pathlib.Path, kind: type[Sequen
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     counts = np.bincount(np.concatenate(parts.train), minlength=len(parts.catalogue))
-    model = kind(config, counts)
-    result = fit(model, windows, _validation(parts, config), job_dir, label=kind.__name__)
-    return Trained(model, result, time.perf_counter() - start)
+    model = kind(config, counts, catalogue=parts.catalogue.columns())
+    if config.training.warm_start:
+        # Before the checkpoints of this run are looked for: a run that is resumed has gone on from here.
+        known = warm_start(model, parts.catalogue.item_id, pathlib.Path(config.training.warm_start))
+        print(f"warm start from {config.training.warm_start}: {known} of {len(counts)} items known")
+    validation = _validation(parts, config)
+    result = fit(model, windows, validation, job_dir, label=type(model).__name__)
+    score = fit_event_lists(model, windows, validation) if isinstance(model, SparCode) else None
+    return Trained(model, result, result.best_score if score is None else score, time.perf_counter() - start)
 
 
 def _validation(parts: Split, config: Config) -> EvaluationQueries:
@@ -82,6 +105,7 @@ def _claim(job_dir: pathlib.Path, config: Config, parts: Split) -> None:
             raise UserError(
                 f"{path} is of a run with another {what}; resume it with the same flags, or give another --job-dir"
             )
+    write_item_ids(job_dir, parts.catalogue.item_id)
 
 
 def _checksum(parts: Split) -> str:
@@ -120,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", required=True, help="directory of a known format, or 'synthetic'")
     parser.add_argument("--job-dir", required=True, type=pathlib.Path, help="gets config, checkpoints, logs and export")
+    parser.add_argument(
+        "--model",
+        choices=MODELS,
+        default="sparcode",
+        help="two_tower and late_interaction are baselines: no index is built from them, but a run of"
+        " SparCode can start from a two-tower run (training.warm_start); default: %(default)s",
+    )
     configuration.add_flags(parser)
     return parser
 
@@ -132,14 +163,17 @@ def main(argv: Sequence[str]) -> None:
     print(interactions.summary())
     parts = split(interactions, config.data.split)
     print(parts.summary())
-    trained = train(parts, config, arguments.job_dir)
+    trained = train(parts, config, arguments.job_dir, MODELS[arguments.model])
     result = trained.result
     print(
         f"best {SELECTED_BY} on validation {result.best_score:.4f} at epoch {result.best_epoch} of {result.epochs},"
-        f" {trained.seconds:.0f} s"
+        f" {trained.score:.4f} with event tokens, {trained.seconds:.0f} s"
     )
-    directory = export_trained(trained, parts, arguments.job_dir / "export")
-    print(f"exported to {directory}")
+    if has_codes(trained.model):
+        directory = export_trained(trained, parts, arguments.job_dir / "export")
+        print(f"exported to {directory}")
+    else:
+        print("a model without codes: nothing to export for an index")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ _ACCIDENTAL_HIT = -1e9
 
 
 class SampledSoftmax(tfrs.tasks.Retrieval):
-    """Softmax of the positive against negatives shared by all queries of the batch.
+    """Softmax of the positive against negatives shared by all queries of the batch, or against the hardest of them.
 
     With negatives c_1 .. c_S drawn from q and logQ correction, the sum below estimates the softmax
     over the whole catalogue (Bengio & Senecal 2008; the positive is not a sample from q and is not
@@ -19,19 +19,22 @@ class SampledSoftmax(tfrs.tasks.Retrieval):
 
         loss = -f(p) + log( exp f(p) + sum_s exp( f(c_s) - log(S q(c_s)) ) )
 
+    With the whole catalogue as negatives, each item once with q = 1 / S, it is the full softmax.
+
     Args:
-      config: whether to correct by log q.
+      config: whether to correct by log q, and how many hard negatives to keep.
     """
 
     def __init__(self, config: LossConfig, **kwargs) -> None:
         super().__init__(
-            loss=tf.keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, reduction=tf.keras.losses.Reduction.NONE
-            ),
+            loss=tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction=tf.keras.losses.Reduction.NONE),
             **kwargs,
         )
         self._correct = config.log_q
         self._correction = tfrs.layers.loss.SamplingProbablityCorrection()
+        self._mining = (
+            tfrs.layers.loss.HardNegativeMining(config.num_hard_negatives) if config.num_hard_negatives else None
+        )
 
     def call(
         self,
@@ -59,6 +62,8 @@ class SampledSoftmax(tfrs.tasks.Retrieval):
             negative_scores = self._correction(negative_scores, sampling_probability) - tf.math.log(size)
         negative_scores = tf.where(accidental_hits, _ACCIDENTAL_HIT, negative_scores)
         logits = tf.concat([positive_scores[:, None], negative_scores], axis=1)
-        positive_column = tf.zeros_like(positive_scores, tf.int32)
-        losses = self._loss(y_true=positive_column, y_pred=logits)
+        labels = tf.one_hot(tf.zeros_like(positive_scores, tf.int32), tf.shape(logits)[1])
+        if self._mining is not None:
+            logits, labels = self._mining(logits, labels)
+        losses = self._loss(y_true=labels, y_pred=logits)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * sample_weight), tf.reduce_sum(sample_weight))

@@ -15,9 +15,10 @@ from trainer.config import TrainingConfig
 from trainer.data.splits import EvaluationQueries
 from trainer.evaluation import evaluate
 from trainer.layers.tokenizers import PADDING
-from trainer.model import SequenceModel, SparCode
+from trainer.model import SparCode
 from trainer.ranking import ModelRanker
-from trainer.windows import steps_per_epoch, training_dataset
+from trainer.sequence_model import SequenceModel
+from trainer.windows import WindowBatches
 
 SELECTED_BY = "ndcg@50"
 
@@ -91,38 +92,31 @@ class Run:
 class CodebookStart(tf.keras.callbacks.Callback):
     """Places the codewords by k-means once the unquantised warm-up is over."""
 
-    def __init__(self, windows: np.ndarray, config: TrainingConfig) -> None:
+    def __init__(self, batches: WindowBatches, config: TrainingConfig) -> None:
         super().__init__()
-        self.windows, self.training = windows, config
+        self.batches, self.training = batches, config
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Acts at the first epoch after the warm-up."""
         quantizer = self.model.quantizer
         if bool(quantizer.active) or epoch < quantizer.config.warmup_epochs:
             return
-        tokens = self._tokens()
-        codebooks, shares = start_codebooks(tokens, quantizer.config, self.training.seed)
-        steps = steps_per_epoch(self.windows, self.training.batch_size)
-        per_step = np.count_nonzero(self.windows[:, 1:] != PADDING) / steps
+        vectors, per_step = self._query_vectors()
+        codebooks, shares = start_codebooks(vectors, quantizer.config, self.training.seed)
         tokens_per_slot = quantizer.config.num_query_tokens / quantizer.config.num_slots
         quantizer.activate(codebooks, (shares * per_step * tokens_per_slot).astype(np.float32))
 
-    def _tokens(self) -> np.ndarray:
-        """Tokens of a sample of training positions."""
+    def _query_vectors(self) -> tuple[np.ndarray, float]:
+        """Query vectors `[P, V, D]` of a sample of training positions, and how many positions a step has."""
         wanted = 100 * self.model.config.quantizer.num_codewords
-        order = np.random.default_rng(self.training.seed).permutation(len(self.windows))
         found, count = [], 0
-        for start in range(0, len(order), self.training.batch_size):
-            batch = self.windows[order[start : start + self.training.batch_size]]
+        for batch in self.batches.epoch(0):
             vectors = self.model.query_vectors(tf.constant(batch[:, :-1]))
-            queries = tf.boolean_mask(vectors, batch[:, 1:] != PADDING)
-            residual = self.model.quantizer.config.structure == "residual"
-            tokens = queries if residual else self.model.quantize(queries).tokens
-            found.append(tokens.numpy())
+            found.append(tf.boolean_mask(vectors, batch[:, 1:] != PADDING).numpy())
             count += len(found[-1])
             if count >= wanted:
                 break
-        return np.concatenate(found)
+        return np.concatenate(found), count / len(found)
 
 
 class Validation(tf.keras.callbacks.Callback):
@@ -141,7 +135,7 @@ class Validation(tf.keras.callbacks.Callback):
         self.ranker = self.ranker or ModelRanker(self.model)
         metrics = evaluate(self.ranker, self.queries)
         logs.update({f"val_{name}": value for name, value in metrics.means().items()})
-        if isinstance(self.model, SparCode):
+        if has_codes(self.model):
             if not bool(self.model.quantizer.active):
                 return
             logs.update(code_diagnostics(self.model))
@@ -157,6 +151,11 @@ class Validation(tf.keras.callbacks.Callback):
             self.state.rounds_without_gain.assign_add(1)
         if int(self.state.rounds_without_gain) >= self.training.patience:
             self.model.stop_training = True
+
+
+def has_codes(model: SequenceModel) -> bool:
+    """Whether the model is one that quantises, sooner or later."""
+    return isinstance(model, SparCode) and model.is_quantized
 
 
 def code_diagnostics(model: SparCode) -> dict[str, float]:
@@ -243,15 +242,15 @@ def fit(
     run.resume()
     epoch = int(run.state.epoch)
     if not bool(run.state.finished):
-        dataset = training_dataset(windows, config.batch_size, config.seed, int(model.step))
+        batches = WindowBatches(windows, config.batch_events, config.seed)
         callbacks = [Validation(run, validation, config), Progress(label, epoch, config.epochs)]
-        if isinstance(model, SparCode):
-            callbacks.insert(0, CodebookStart(windows, config))
+        if has_codes(model):
+            callbacks.insert(0, CodebookStart(batches, config))
         callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
         callbacks.append(Saver(run, config))
         model.fit(
-            dataset,
-            steps_per_epoch=steps_per_epoch(windows, config.batch_size),
+            batches.dataset(int(model.step)),
+            steps_per_epoch=batches.steps,
             initial_epoch=epoch,
             epochs=config.epochs,
             callbacks=callbacks,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -45,32 +46,60 @@ def training_windows(sequences: Sequence[np.ndarray], max_history: int) -> np.nd
     return pad_histories(pieces, max_history + 1)
 
 
-def steps_per_epoch(windows: np.ndarray, batch_size: int) -> int:
-    """Batches that hold every window once; the last may be smaller."""
-    return -(-len(windows) // batch_size)
+class WindowBatches:
+    """Batches of windows of about equal length, cut to it: short histories cost no more than they hold.
 
+    Windows are put into classes of lengths; a batch has windows of one class, as many as make about
+    `batch_events` places. What an epoch holds and in which order is a function of (seed, epoch), and
+    every epoch has the same number of steps, so a run can resume anywhere.
 
-def training_dataset(windows: np.ndarray, batch_size: int, seed: int, start_step: int) -> tf.data.Dataset:
-    """Endless batches; the order of epoch e is a function of (seed, e), so a run can resume anywhere.
-
-    Args:
-      windows: `[W, T + 1]`.
-      batch_size: windows a batch.
-      seed: of the order.
-      start_step: batches already seen.
-
-    Yields:
-      `[B, T + 1]` int32.
+    Attributes:
+      steps: batches an epoch.
     """
-    steps = steps_per_epoch(windows, batch_size)
-    table = tf.constant(windows)
 
-    def order(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = tf.random.experimental.stateless_shuffle(
-            tf.range(len(windows)), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
-        )
-        return tf.data.Dataset.from_tensor_slices(shuffled).batch(batch_size)
+    def __init__(self, windows: np.ndarray, batch_events: int, seed: int) -> None:
+        """Cuts nothing yet.
 
-    epochs = tf.data.Dataset.range(start_step // steps, np.iinfo(np.int64).max)
-    batches = epochs.flat_map(order).skip(start_step % steps)
-    return batches.map(lambda rows: tf.gather(table, rows)).prefetch(2)
+        Args:
+          windows: `[W, T + 1]` from training_windows.
+          batch_events: places a batch, padding included; a batch holds one window at least.
+          seed: of the order.
+        """
+        self._windows, self._seed = windows, seed
+        lengths = np.count_nonzero(windows != PADDING, axis=1)
+        limits = _length_limits(windows.shape[1])
+        classes = np.searchsorted(limits, lengths)
+        self._classes = [np.flatnonzero(classes == number) for number in range(len(limits))]
+        self._limits = limits
+        self._sizes = [max(1, batch_events // limit) for limit in limits]
+        self.steps = sum(-(-len(rows) // size) for rows, size in zip(self._classes, self._sizes, strict=True))
+
+    def epoch(self, number: int) -> Iterator[np.ndarray]:
+        """The batches of an epoch, each `[B, t]` int32 with t <= T + 1; every window is in one of them."""
+        rng = np.random.default_rng((self._seed, number))
+        batches = []
+        for rows, size, limit in zip(self._classes, self._sizes, self._limits, strict=True):
+            shuffled = rng.permutation(rows)
+            batches += [(shuffled[start : start + size], limit) for start in range(0, len(rows), size)]
+        for place in rng.permutation(len(batches)):
+            rows, limit = batches[place]
+            yield self._windows[rows, -limit:]
+
+    def dataset(self, start_step: int) -> tf.data.Dataset:
+        """Endless batches after `start_step` of them have been seen."""
+
+        def rest() -> Iterator[np.ndarray]:
+            first, skipped = divmod(start_step, self.steps)
+            yield from itertools.islice(self.epoch(first), skipped, None)
+            for number in itertools.count(first + 1):
+                yield from self.epoch(number)
+
+        return tf.data.Dataset.from_generator(rest, output_signature=tf.TensorSpec([None, None], tf.int32)).prefetch(2)
+
+
+def _length_limits(longest: int) -> list[int]:
+    """Upper ends of the classes of lengths: 3, 4, 6, 8, 11 ... each some 4/3 of the one before."""
+    limits = [min(3, longest)]
+    while limits[-1] < longest:
+        limits.append(min(longest, max(limits[-1] + 1, round(limits[-1] * 4 / 3))))
+    return limits

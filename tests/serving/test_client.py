@@ -53,12 +53,12 @@ def test_recommendations_hold_only_what_is_there(client):
         item_ids=("é-0", "é-1"),
         scores=(1.0, 0.5),
         codes=((2,), (3,)),
-        keys=(12, 13),
-        fallback=(True, False),
+        keys=(12, 13, 52),
+        fallback=(True, False, False),
         model_version=3,
     )
     assert none.item_ids == none.scores == ()
-    assert none.keys == (10, 11)
+    assert none.keys == (10, 11, -1)
     assert len(many.item_ids) == 3
     assert many.codes == ((100,), (101,))  # a history longer than the padding is not cut
 
@@ -94,7 +94,7 @@ def test_predict_runs_any_signature(client):
 def test_predict_gives_only_the_outputs_asked_for(client):
     outputs = client.predict({"history": [["a"]]}, output_filter=["keys", "item_ids"])
     assert {name: value.tolist() for name, value in outputs.items()} == {
-        "keys": [[11, 12]],
+        "keys": [[11, 12, 51]],
         "item_ids": [["é-0".encode(), b"", b""]],
     }
 
@@ -259,6 +259,7 @@ def test_the_command_prints_a_table(server, capsys):
            1  é-0       1.0000
            2  é-1       0.5000
         codes: 3 -> list 13  4 -> list 14 (its own has none)
+        events: list 53
 
         history: (none)    answered by version 3
         rank  item       score
@@ -275,8 +276,8 @@ def test_the_command_prints_json(server, capsys):
             "item_ids": ["é-0"],
             "scores": [1.0],
             "codes": [[2], [3]],
-            "keys": [12, 13],
-            "fallback": [True, False],
+            "keys": [12, 13, 52],
+            "fallback": [True, False, False],
             "model_version": 3,
         }
     ]

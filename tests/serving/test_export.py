@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -75,12 +76,14 @@ def served(directory):
     return tf.saved_model.load(str(directory)).signatures["serving_default"]
 
 
-def test_the_session_loader_loads_stock_ops_only_with_the_sources_gone(tmp_path):
+@pytest.mark.parametrize("sums", ["sparse", "completed", "rescored"])
+def test_the_session_loader_loads_stock_ops_only_with_the_sources_gone(tmp_path, sums):
     large = dataclasses.replace(PRODUCT, num_items=3000)
     model = write_tiny_export(tmp_path / "made" / "model", large)
     index = write_tiny_index(tmp_path / "made" / "index", model, dataclasses.replace(INDEX, postings_per_code=1000))
     directory = tmp_path / "servable" / "1"
-    main(["--model", str(model), "--index", str(index), "--output", str(directory), "--default_k", "7"])
+    options = ["--default_k", "7", "--sums", sums]
+    main(["--model", str(model), "--index", str(index), "--output", str(directory), *options])
     shutil.rmtree(tmp_path / "made")
 
     command = [sys.executable, "-c", LOAD, json.dumps([str(directory), HISTORIES])]
@@ -96,8 +99,8 @@ def test_the_session_loader_loads_stock_ops_only_with_the_sources_gone(tmp_path)
         "scores": [-1, 7],
         "valid": [-1, 7],
         "codes": [-1, 3, 2],
-        "keys": [-1, 3],
-        "fallback": [-1, 3],
+        "keys": [-1, 6],
+        "fallback": [-1, 6],
     }
     for name, values in served(directory)(history=tf.constant(HISTORIES)).items():
         assert found["answer"][name] == np.vectorize(_text)(values.numpy()).tolist(), name
@@ -109,7 +112,7 @@ def _text(value):
 
 def test_warmup_requests_can_be_answered(arguments, capsys):
     main([*arguments, "--sums", "sparse"])
-    assert "7 lists, " in capsys.readouterr().out
+    assert re.search(r"7 lists, [23]\d ready lists, \d+ postings, sparse sums", capsys.readouterr().out)
     directory = pathlib.Path(arguments[-1])
     answer = served(directory)
     sizes = []
@@ -131,7 +134,10 @@ def test_the_manifest_names_what_was_served(arguments, model, index):
     fingerprints = [json.loads((made / MANIFEST).read_text())["fingerprint"] for made in (model, index)]
     assert [manifest["model_fingerprint"], manifest["index_fingerprint"]] == fingerprints
     assert (manifest["sums"], manifest["default_k"], manifest["keep_seen"]) == ("completed", 12, True)
-    assert (manifest["items"], manifest["lists"]) == (PRODUCT.num_items, 7)
+    made = json.loads((index / MANIFEST).read_text())
+    counts = [manifest[name] for name in ("items", "lists", "ready_lists", "postings")]
+    assert counts == [PRODUCT.num_items, 7, made["ready_lists"], made["postings"]]
+    assert manifest["format"] == "sparcode.servable/2"
     assert manifest["versions"]["tensorflow"] == tf.__version__
     files = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     assert files == {*manifest["files"], f"{EXTRA}/{MANIFEST}"}
@@ -173,9 +179,22 @@ def test_completed_sums_need_a_block(arguments, model, tmp_path):
     index = write_tiny_index(tmp_path / "index", model, TinyIndexSpec(keys=[0], block=False))
     message = refused([*arguments, "--index", str(index)])
     assert "--sums completed needs the completion block" in message
-    assert "without --no_block, or export with --sums sparse" in message
+    assert "without --no_block, or export with --sums sparse or rescored" in message
     assert not pathlib.Path(arguments[-1]).parent.exists()
     main([*arguments, "--index", str(index), "--sums", "sparse"])
+    main([*arguments, "--index", str(index), "--sums", "rescored", "--overwrite"])
+    assert json.loads((pathlib.Path(arguments[-1]) / EXTRA / MANIFEST).read_text())["sums"] == "rescored"
+
+
+def test_rescored_sums_need_a_scorer_that_rescores(tmp_path):
+    model = write_tiny_export(tmp_path / "model", PRODUCT, signatures=["serving_default"])
+    index = write_tiny_index(tmp_path / "index", model, INDEX)
+    arguments = ["--model", str(model), "--index", str(index), "--output", str(tmp_path / "servable" / "1")]
+    message = refused([*arguments, "--sums", "rescored"])
+    assert "--sums rescored needs the signature 'rescore'" in message
+    assert f"the scorer {model / 'scorer'} does not have: found ['serving_default']; export the model again" in message
+    assert list((tmp_path / "servable").iterdir()) == []
+    main(arguments)
 
 
 def test_a_truncated_index_is_refused_and_nothing_written(arguments, model, tmp_path):
@@ -186,9 +205,9 @@ def test_a_truncated_index_is_refused_and_nothing_written(arguments, model, tmp_
     assert not pathlib.Path(arguments[-1]).parent.exists()
 
 
-def test_an_index_without_postings_is_refused(arguments, model, tmp_path):
+def test_an_index_of_ready_lists_alone_is_refused(arguments, model, tmp_path):
     index = write_tiny_index(tmp_path / "index", model, TinyIndexSpec(keys=[]))
-    assert f"index {index} has no postings" in refused([*arguments, "--index", str(index)])
+    assert f"index {index} has no postings of codes" in refused([*arguments, "--index", str(index)])
 
 
 def test_no_items_to_return_is_refused(arguments):
@@ -205,5 +224,5 @@ def test_the_command_ends_with_a_message_not_a_stack_trace(tmp_path):
     command = [sys.executable, "-m", "serving.export", *arguments]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "error: nowhere does not exist; expected a directory holding a sparcode.export/1 artifact" in done.stderr
+    assert "error: nowhere does not exist; expected a directory holding a sparcode.export/2 artifact" in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -31,7 +32,7 @@ def directory(model, tmp_path):
 def test_lists_and_block_are_those_of_the_scorer(model, directory):
     index = read_index(directory, with_block=True)
     contributions = np.maximum(score_matrix(model, KEYS) + np.float32(PRODUCT.bias), 0)
-    assert index.keys.tolist() == KEYS
+    assert index.keys[: index.num_scored].tolist() == KEYS
     for row, expected in enumerate(contributions):
         postings = slice(index.offsets[row], index.offsets[row + 1])
         assert sorted(index.items[postings]) == np.flatnonzero(expected).tolist()
@@ -41,6 +42,17 @@ def test_lists_and_block_are_those_of_the_scorer(model, directory):
     values = index.block.offset[:, tiles] + scale * index.block.values
     assert (np.abs(values[:-1] - contributions) <= scale[:-1] * 0.5001).all()
     assert not values[-1].any(), "the row of no list"
+
+
+def test_ready_lists_follow_as_they_are(model, directory):
+    index = read_index(directory, with_block=True)
+    expected = pq.read_table(model / "lists.parquet").to_pydict()
+    assert len(expected["key"]) > 20
+    assert index.keys[index.num_scored :].tolist() == expected["key"]
+    for row, (items, scores) in enumerate(zip(expected["items"], expected["scores"], strict=True), start=len(KEYS)):
+        postings = slice(index.offsets[row], index.offsets[row + 1])
+        assert index.items[postings].tolist() == items
+        assert index.scores[postings].tolist() == scores
 
 
 def test_block_is_left_out_when_not_asked_for_or_not_there(model, directory, tmp_path):
@@ -60,12 +72,17 @@ def write_index(directory, lists, tiles, **counts):
     directory.mkdir()
     write_records(directory / "postings-00000-of-00001.tfrecord", lists)
     write_records(directory / "block-00000-of-00001.tfrecord", tiles)
-    expected = {"items": 5, "codes": len(lists), "postings": sum(len(entry.items) for entry in lists)}
-    write_manifest(directory, INDEX_FORMAT, **expected | counts, block={"bits": 8, "tile_items": 3})
+    codes = sum(entry.key < NUM_CODES for entry in lists)
+    expected = {"items": 5, "codes": codes, "ready_lists": len(lists) - codes}
+    expected["postings"] = sum(len(entry.items) for entry in lists)
+    model = {"num_slots": 1, "num_codebooks": 2, "num_codewords": 3}
+    write_manifest(directory, INDEX_FORMAT, **expected | counts, model=model, block={"bits": 8, "tile_items": 3})
     return directory
 
 
+NUM_CODES = 9
 LISTS = [PostingList(key=3, items=[4, 0], scores=[2, 1]), PostingList(key=5), PostingList(key=7, items=[1], scores=[1])]
+READY = [PostingList(key=9), PostingList(key=12, items=[2, 3], scores=[5, 1])]
 TILES = [
     BlockTile(first_item=0, num_items=3, offset=[1, 2, 3], scale=[4, 5, 6], values=bytes(range(9))),
     BlockTile(first_item=3, num_items=2, offset=[7, 8, 9], scale=[1, 2, 3], values=bytes(range(10, 16))),
@@ -73,10 +90,11 @@ TILES = [
 
 
 def test_empty_lists_and_their_block_rows_are_left_out(tmp_path):
-    index = read_index(write_index(tmp_path / "index", LISTS, TILES), with_block=True)
-    assert index.keys.tolist() == [3, 7]
-    assert index.offsets.tolist() == [0, 2, 3]
-    assert index.items.tolist() == [4, 0, 1]
+    index = read_index(write_index(tmp_path / "index", [*LISTS, *READY], TILES), with_block=True)
+    assert index.keys.tolist() == [3, 7, 12]
+    assert index.num_scored == 2
+    assert index.offsets.tolist() == [0, 2, 3, 5]
+    assert index.items.tolist() == [4, 0, 1, 2, 3]
     assert index.block.values.tolist() == [[0, 1, 2, 10, 11], [6, 7, 8, 14, 15], [0, 0, 0, 0, 0]]
     assert index.block.offset.tolist() == [[1, 7], [3, 9], [0, 0]]
     assert index.block.scale.tolist() == [[4, 1], [6, 3], [0, 0]]
@@ -91,6 +109,11 @@ BROKEN = {
     "score NaN": ({"lists": [PostingList(key=9, items=[1], scores=[np.nan])]}, "holds a score that is not above 0"),
     "order": ({"lists": LISTS[::-1]}, "not in ascending order of their keys"),
     "a list missing": ({"codes": 4}, "it has 3 posting lists, its manifest says 4"),
+    "a ready list missing": ({"ready_lists": 1}, "it has 3 posting lists, its manifest says 4"),
+    "a ready list for a code": (
+        {"lists": [*LISTS, *READY], "codes": 4, "ready_lists": 1},
+        "it has 3 lists of codes, its",
+    ),
     "postings missing": ({"postings": 9}, "it has 3 postings, its manifest says 9"),
     "too many lists": ({"codes": 2}, "at list 7 it holds more than the manifest counts"),
     "too many postings": ({"postings": 1}, "at list 3 it holds more than the manifest counts"),
@@ -133,7 +156,7 @@ def test_changed_and_missing_files_are_named(directory):
 def test_other_directories_are_refused(model, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_index(tmp_path / "nowhere", with_block=False)
-    with pytest.raises(UserError, match=r"format is 'sparcode.export/1', expected 'sparcode.index/1'"):
+    with pytest.raises(UserError, match=r"format is 'sparcode.export/2', expected 'sparcode.index/2'"):
         read_index(model, with_block=False)
 
 

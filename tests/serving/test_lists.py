@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,20 +16,29 @@ from serving.lists import LAST_ROW, NO_ENTRY, PostingLists
 
 PRODUCT = CodeSpace(num_slots=1, num_codebooks=2, num_codewords=3)
 RESIDUAL = CodeSpace(num_slots=3, num_codebooks=1, num_codewords=4)
+NO_ITEM = -1
 
 
-def index_of(lists: dict[int, list[tuple[int, float]]]) -> Index:
+def index_of(space: CodeSpace, lists: dict[int, list[tuple[int, float]]]) -> Index:
     """An index from key -> [(item, score)]."""
     keys = sorted(lists)
     postings = [posting for key in keys for posting in lists[key]]
     return Index(
         manifest={},
+        space=space,
         keys=np.array(keys, np.int64),
         offsets=np.cumsum([0] + [len(lists[key]) for key in keys], dtype=np.int64),
         items=np.array([item for item, _ in postings], np.int32),
         scores=np.array([score for _, score in postings], np.float32),
         block=None,
     )
+
+
+def only_item(lists: PostingLists, row: int) -> int:
+    """The item of a list that has one or none."""
+    entries = lists.entries(tf.constant([[row]], tf.int64), tf.ones([1, 1])).numpy()[0].tolist()
+    assert len(entries) <= 1
+    return LAST_ROW - (entries[0] >> 32) if entries else NO_ITEM
 
 
 def nearest_key(space: CodeSpace, listed: list[int], key: int, distances: np.ndarray) -> int | None:
@@ -47,41 +58,54 @@ def nearest_key(space: CodeSpace, listed: list[int], key: int, distances: np.nda
 @given(data=st.data())
 def test_tokens_without_a_list_use_the_nearest_code_that_has_one(space, data):
     listed = sorted(data.draw(st.sets(st.integers(0, space.size - 1), min_size=1)))
+    ready = sorted(space.size + row for row in data.draw(st.sets(st.integers(0, 5))))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     tokens = 3
     slots = np.arange(tokens) % space.num_slots
     keys = slots * space.codes_per_slot + rng.integers(0, space.codes_per_slot, (data.draw(st.integers(0, 4)), tokens))
+    events = rng.choice([-1, *ready], (len(keys), data.draw(st.integers(0, 3))))
     # Whole numbers: their sums are exact, and they make ties.
     distances = rng.integers(0, 5, (*keys.shape, space.num_codebooks, space.num_codewords)).astype(np.float32)
 
-    found = PostingLists(index_of({key: [(0, 1.0)] for key in listed}), space).find(
-        tf.constant(keys), tf.constant(distances)
-    )
+    # Each list is told by the one item it holds.
+    lists = PostingLists(index_of(space, {key: [(item, 1.0)] for item, key in enumerate([*listed, *ready])}))
+    found = lists.find(tf.constant(np.hstack([keys, events])), tf.constant(distances))
+    item = np.vectorize(functools.partial(only_item, lists), otypes=[int])(found.rows)
 
-    assert found.fallback.shape == found.rows.shape == found.keys.shape == keys.shape
+    assert found.fallback.shape == found.rows.shape == found.keys.shape == (len(keys), tokens + events.shape[1])
+    assert not found.fallback.numpy()[:, tokens:].any()
+    np.testing.assert_array_equal(found.keys[:, tokens:], events)
+    for at in np.ndindex(events.shape):
+        expected = NO_ITEM if events[at] < 0 else len(listed) + ready.index(events[at])
+        assert item[:, tokens:][at] == expected
     for at in np.ndindex(keys.shape):
         assert found.fallback[at] == (keys[at] not in listed)
         expected = keys[at] if keys[at] in listed else nearest_key(space, listed, keys[at], distances[at])
         assert found.keys[at] == (keys[at] if expected is None else expected)
-        assert found.rows[at] == (len(listed) if expected is None else listed.index(expected))
+        assert item[at] == (NO_ITEM if expected is None else listed.index(expected))
 
 
-def test_entries_hold_rows_and_scores_and_are_filled_up():
-    lists = PostingLists(index_of({2: [(7, 0.5), (3, 0.25)], 5: [(7, 1.5)]}), RESIDUAL)
-    nothing = 2
-    entries = lists.entries(tf.constant([[0, 1], [nothing, 1], [nothing, nothing]], tf.int64)).numpy()
-    assert entries.shape == (3, 3)
+def test_entries_hold_rows_and_weighted_scores_and_are_filled_up():
+    # The lists are rows 0, 1 and 3; the empty one stands before the ready list.
+    lists = PostingLists(index_of(RESIDUAL, {2: [(7, 0.5), (3, 0.25)], 5: [(7, 1.5)], 12: [(2**31 - 1, 1.0)]}))
+    assert lists.empty_row == 2
+    rows = tf.constant([[0, 1], [2, 1], [2, 2], [3, 2]], tf.int64)
+    weights = tf.constant([[1, 0.1], [1, 0.1], [1, 1], [0, 1]], tf.float32)
+    entries = lists.entries(rows, weights).numpy()
+    assert entries.shape == (4, 3)
     assert (entries >> 32)[0].tolist() == [LAST_ROW - 7, LAST_ROW - 3, LAST_ROW - 7]
-    assert entries[0].astype(np.int32).view(np.float32).tolist() == [0.5, 0.25, 1.5]
+    scores = entries.astype(np.int32).view(np.float32)
+    assert scores[0].tolist() == [0.5, 0.25, np.float32(0.1) * np.float32(1.5)]
     assert entries[1, 0] == entries[0, 2]
     assert (entries[1, 1:] == NO_ENTRY).all()
     assert (entries[2] == NO_ENTRY).all()
+    assert entries[3].tolist() == [0, NO_ENTRY, NO_ENTRY], "the last row there can be, with a score of 0"
 
 
 def test_keys_of_a_large_code_space_are_found():
     space = CodeSpace(num_slots=4, num_codebooks=4, num_codewords=2048)
     keys = np.sort(np.random.default_rng(0).choice(space.size, 1000))
-    lists = PostingLists(index_of({int(key): [(0, 1.0)] for key in keys}), space)
+    lists = PostingLists(index_of(space, {int(key): [(0, 1.0)] for key in keys}))
     found = lists.find(tf.constant(keys.reshape(250, 4)), tf.zeros([250, 4, 4, 2048]))
     assert found.rows.numpy().ravel().tolist() == list(range(1000))
     assert not found.fallback.numpy().any()

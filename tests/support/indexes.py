@@ -10,13 +10,14 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.parquet as pq
 import tensorflow as tf
 
 from protos.artifact import new_artifact, read_manifest, write_manifest
 from protos.index_pb2 import BlockTile, PostingList
 from tests.support.exports import EXPORT_FORMAT
 
-INDEX_FORMAT = "sparcode.index/1"
+INDEX_FORMAT = "sparcode.index/2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TinyIndexSpec:
     """What a hand-made index holds.
 
     Attributes:
-      keys: code keys to index; None means all of the model's code space.
+      keys: code keys to index; None means all of the model's code space. Ready lists are all in it.
       postings_per_code: L; None means nothing is pruned.
       block: whether there is a completion block.
       tile_items: width of the block's tiles (4096 in indexes of beam_index).
@@ -59,6 +60,12 @@ def posting_list(key: int, scores: np.ndarray, bias: float, limit: int) -> Posti
     return PostingList(key=key, threshold=threshold, items=kept, scores=[scores[row] - threshold for row in kept])
 
 
+def ready_lists(model_dir: pathlib.Path, bias: float) -> list[PostingList]:
+    """The ready lists of the export, as they are."""
+    rows = pq.read_table(model_dir / "lists.parquet").to_pylist()
+    return [PostingList(threshold=-bias, **row) for row in rows]
+
+
 def block_tile(scores: np.ndarray, bias: float, first: int, width: int) -> BlockTile:
     """relu(S + bias) of one tile, 8 bits a value."""
     values = np.maximum(scores[:, first : first + width] + np.float32(bias), 0).astype(np.float32)
@@ -87,6 +94,7 @@ def write_tiny_index(
     scores = score_matrix(model_dir, keys)
     limit = spec.postings_per_code or model["num_items"]
     lists = [posting_list(key, row, model["bias"], limit) for key, row in zip(keys, scores, strict=True)]
+    lists += ready_lists(model_dir, model["bias"])
     starts = range(0, model["num_items"], spec.tile_items)
     tiles = [block_tile(scores, model["bias"], first, spec.tile_items) for first in starts]
     with new_artifact(directory) as building:
@@ -102,6 +110,7 @@ def write_tiny_index(
             model=model,
             items=model["num_items"],
             codes=len(keys),
+            ready_lists=len(lists) - len(keys),
             postings=sum(len(entry.items) for entry in lists),
             block={"bits": 8, "tile_items": spec.tile_items} if spec.block else None,
             options={"postings_per_code": spec.postings_per_code},

@@ -21,7 +21,7 @@ class ToyModel(tf.Module):
     """Signatures that are easy to foresee.
 
     serving_default has SparCode's shape: for a history of n ids it returns the n-th items best first,
-    as many as n but at most K.
+    as many as n but at most K. It has two quantised tokens and one event.
     """
 
     @tf.function(input_signature=[_spec([None, None], tf.string, "history")])
@@ -31,13 +31,14 @@ class ToyModel(tf.Module):
         valid = place < known[:, None]
         rank = tf.broadcast_to(place, tf.shape(valid))
         number = tf.cast(tf.stack([known, known + 1], 1), tf.int64)
+        event = tf.cast(tf.where(known > 0, known + 50, -1), tf.int64)
         return {
             "item_ids": tf.where(valid, tf.strings.join(["é-", tf.strings.as_string(rank)]), ""),
             "scores": tf.where(valid, 1.0 / tf.cast(rank + 1, tf.float32), 0.0),
             "valid": valid,
             "codes": tf.cast(number[:, :, None], tf.int32),
-            "keys": number + 10,
-            "fallback": number % 2 == 0,
+            "keys": tf.concat([number + 10, event[:, None]], 1),
+            "fallback": tf.pad(number % 2 == 0, [[0, 0], [0, 1]]),
         }
 
     @tf.function(input_signature=[_spec([None, 3], tf.float32, "x"), _spec([None], tf.int32, "times")])

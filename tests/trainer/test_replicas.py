@@ -15,10 +15,10 @@ SCRIPT = textwrap.dedent(
     from trainer.layers.quantizer import VectorQuantizer
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    for structure, books in (("residual", 1), ("product", 2)):
+    for structure, books in (("residual", 1), ("separate", 2), ("product", 2)):
         config = QuantizerConfig(structure, num_query_tokens=3, num_codebooks=books, num_codewords=4,
                                  revive_fraction=0.0)
-        shape = (10, 8) if structure == "residual" else (10, 3, 8)
+        shape = (10, config.num_input_vectors, 8)
         batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         step = tf.constant(0, tf.int64)
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.windows import pad_histories, steps_per_epoch, training_dataset, training_windows
+from trainer.windows import WindowBatches, pad_histories, training_windows
 
 
 @given(lengths=st.lists(st.integers(0, 23), max_size=6), max_history=st.integers(1, 7))
@@ -30,15 +30,33 @@ def test_histories_keep_their_last_events():
     assert padded.tolist() == [[2, 3], [-1, -1], [-1, 7]]
 
 
+def ragged_windows(count: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    histories = [rng.integers(0, 50, rng.integers(1, 21)).astype(np.int32) for _ in range(count)]
+    return pad_histories(histories, 20)
+
+
 def test_order_can_be_resumed_anywhere():
-    windows = np.arange(7 * 3, dtype=np.int32).reshape(7, 3)
-    steps = steps_per_epoch(windows, 2)
-    assert steps == 4
-    whole = [batch.numpy() for batch in training_dataset(windows, 2, 5, 0).take(3 * steps)]
-    for start in (0, 3, 4, 9):
-        resumed = [batch.numpy() for batch in training_dataset(windows, 2, 5, start).take(3 * steps - start)]
+    batches = WindowBatches(ragged_windows(40), batch_events=60, seed=5)
+    whole = [batch.numpy() for batch in batches.dataset(0).take(3 * batches.steps)]
+    for start in (0, 3, batches.steps, 2 * batches.steps + 1):
+        resumed = [batch.numpy() for batch in batches.dataset(start).take(3 * batches.steps - start)]
         for left, right in zip(whole[start:], resumed, strict=True):
             np.testing.assert_array_equal(left, right)
-    first, second = np.concatenate(whole[:steps]), np.concatenate(whole[steps : 2 * steps])
-    assert sorted(first.tolist()) == sorted(second.tolist()) == windows.tolist()
-    assert first.tolist() != second.tolist()
+    first, second = whole[: batches.steps], whole[batches.steps : 2 * batches.steps]
+    assert any(left.shape != right.shape or (left != right).any() for left, right in zip(first, second, strict=True))
+
+
+@given(count=st.integers(1, 60), batch_events=st.integers(1, 200), seed=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_an_epoch_has_every_window_once_and_cuts_padding_only(count, batch_events, seed):
+    windows = ragged_windows(count, seed)
+    batches = WindowBatches(windows, batch_events, seed)
+    found = list(batches.epoch(3))
+    assert len(found) == batches.steps
+    rows = [row for batch in found for row in pad_histories(list(batch), 20).tolist()]
+    assert sorted(rows) == sorted(windows.tolist())
+    assert all(batch.size <= max(batch_events, batch.shape[1]) for batch in found)
+    # A third of a batch's places at most is padding (short windows, where one place counts more, left out).
+    long = [batch for batch in found if batch.shape[1] > 6]
+    assert all((batch != -1).sum(axis=1).min() > 0.7 * batch.shape[1] - 1 for batch in long)

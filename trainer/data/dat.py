@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
 
 from protos.errors import UserError
 from trainer.data import tables
+from trainer.data.features import clock, release_years
 from trainer.data.interactions import Events, Interactions, ItemText, build_interactions
 
 _COLUMNS = {"user": tables.ID, "item": tables.ID, "rating": tables.NUMBER, "time": tables.SECONDS}
@@ -24,8 +28,22 @@ def read(directory: pathlib.Path, encodings: Sequence[str]) -> Interactions:
       UserError: see trainer.data.tables.read_table; a line of movies.dat without a `::`.
     """
     ratings = tables.read_table(directory / "ratings.dat", _RATINGS)
-    events = Events(tables.coded(ratings, "user"), tables.coded(ratings, "item"), tables.numbers(ratings, "time"))
-    return build_interactions(directory.name, events, _texts(directory / "movies.dat", encodings))
+    return rated_films(
+        directory.name,
+        Events(tables.coded(ratings, "user"), tables.coded(ratings, "item"), tables.numbers(ratings, "time")),
+        tables.numbers(ratings, "rating"),
+        _texts(directory / "movies.dat", encodings),
+    )
+
+
+def rated_films(name: str, events: Events, ratings: np.ndarray, texts: Mapping[str, ItemText]) -> Interactions:
+    """Interactions with the columns that every source of film ratings has.
+
+    Items have `year`, from their titles; events have `rating`, `hour` and `weekday`.
+    """
+    columns = {"rating": pa.array(ratings, pa.float32()), **clock(events.times)}
+    interactions = build_interactions(name, events._replace(features=columns), texts)
+    return interactions.with_item_features({"year": release_years(interactions.catalogue.title)})
 
 
 def split_genres(text: str) -> tuple[str, ...]:

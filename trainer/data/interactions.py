@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+
+from trainer.data.features import Columns, take
 
 
 class Coded(NamedTuple):
@@ -50,11 +54,13 @@ class Items:
       item_id: public ids, distinct.
       title: the item id where the source names none.
       genres: empty where the source names none.
+      features: further columns by name.
     """
 
     item_id: tuple[str, ...]
     title: tuple[str, ...]
     genres: tuple[tuple[str, ...], ...]
+    features: Columns = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -62,14 +68,16 @@ class Items:
     def take(self, rows: Iterable[int]) -> Items:
         """The catalogue of these rows, in this order."""
         rows = list(rows)
-        return Items(*(tuple(column[row] for row in rows) for column in (self.item_id, self.title, self.genres)))
+        columns = (tuple(column[row] for row in rows) for column in (self.item_id, self.title, self.genres))
+        return Items(*columns, take(self.features, rows))
 
-    def columns(self) -> dict[str, list]:
-        """The columns by name, as an export writes them."""
+    def columns(self) -> dict[str, pa.Array]:
+        """All columns by name, as an export writes them."""
         return {
-            "item_id": list(self.item_id),
-            "title": list(self.title),
-            "genres": [list(genres) for genres in self.genres],
+            "item_id": pa.array(self.item_id, pa.string()),
+            "title": pa.array(self.title, pa.string()),
+            "genres": pa.array(self.genres, pa.list_(pa.string())),
+            **self.features,
         }
 
 
@@ -89,6 +97,8 @@ class Interactions:
       user_ids: public ids; every one has an event.
       catalogue: exactly the items that occur.
       held_out: `[N]` bool, the events that the source itself keeps for the test; None if it does not.
+      event_features: columns of N entries by name.
+      user_features: columns by name, an entry for each of `user_ids`.
     """
 
     name: str
@@ -98,9 +108,16 @@ class Interactions:
     user_ids: tuple[str, ...]
     catalogue: Items
     held_out: np.ndarray | None = None
+    event_features: Columns = dataclasses.field(default_factory=dict)
+    user_features: Columns = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def with_item_features(self, features: Columns) -> Interactions:
+        """The same interactions, with further columns of the catalogue."""
+        catalogue = dataclasses.replace(self.catalogue, features={**self.catalogue.features, **features})
+        return dataclasses.replace(self, catalogue=catalogue)
 
     def summary(self) -> str:
         """One line for people: sizes and density."""
@@ -118,6 +135,7 @@ class Events(NamedTuple):
     items: Coded
     times: np.ndarray
     held_out: np.ndarray | None = None
+    features: Columns = MappingProxyType({})
 
 
 def build_interactions(name: str, events: Events, texts: Mapping[str, ItemText]) -> Interactions:
@@ -142,6 +160,7 @@ def build_interactions(name: str, events: Events, texts: Mapping[str, ItemText])
         user_ids=tuple(users.ids),
         catalogue=Items(tuple(items.ids), tuple(text.title for text in known), tuple(text.genres for text in known)),
         held_out=None if events.held_out is None else events.held_out[order],
+        event_features=take(events.features, order),
     )
 
 

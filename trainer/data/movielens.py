@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from trainer.data import dat, tables
 from trainer.data.dat import split_genres
-from trainer.data.interactions import Events, Interactions, ItemText, build_interactions
+from trainer.data.interactions import Events, Interactions, ItemText
 
 _NO_GENRES = "(no genres listed)"
 _RATINGS = tables.Layout(
@@ -33,7 +33,7 @@ def read_csv(directory: pathlib.Path) -> Interactions:
     events = Events(
         tables.coded(ratings, "userId"), tables.coded(ratings, "movieId"), tables.numbers(ratings, "timestamp")
     )
-    return build_interactions(directory.name, events, texts)
+    return dat.rated_films(directory.name, events, tables.numbers(ratings, "rating"), texts)
 
 
 def read_dat(directory: pathlib.Path) -> Interactions:

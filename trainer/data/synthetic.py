@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from protos.errors import UserError
+from trainer.data.features import clock, release_years
 from trainer.data.interactions import Coded, Events, Interactions, ItemText, build_interactions
 
 _BEGIN = 1_420_070_400  # 2015-01-01
@@ -80,12 +81,15 @@ def generate(spec: SyntheticSpec = SyntheticSpec()) -> Interactions:
     items = _draw_items(films, users, cells, rng)
     drawn = items >= 0
     order = np.argsort(times[drawn], kind="stable")
+    seconds = _BEGIN + (times[drawn][order] * _SPAN).astype(np.int64)
     events = Events(
         Coded(users[drawn][order].astype(np.int32), [f"user-{user}" for user in range(spec.users)]),
         Coded(items[drawn][order].astype(np.int32), [str(item) for item in range(spec.items)]),
-        _BEGIN + (times[drawn][order] * _SPAN).astype(np.int64),
+        seconds,
+        features=clock(seconds),
     )
-    return build_interactions("synthetic", events, _texts(films))
+    interactions = build_interactions("synthetic", events, _texts(films))
+    return interactions.with_item_features({"year": release_years(interactions.catalogue.title)})
 
 
 def _films(spec: SyntheticSpec, rng: np.random.Generator) -> _Films:

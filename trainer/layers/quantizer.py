@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
 from trainer.config import QuantizerConfig
+from trainer.layers import code_keys, code_usage
+from trainer.layers.assignment import assign, size_penalty
+from trainer.layers.codebook_updates import Statistics, batch_statistics, revive
+from trainer.layers.gradients import GRADIENTS
+from trainer.layers.quantized import Quantized
+
+__all__ = ["Quantized", "VectorQuantizer"]
 
 _TINY = 1e-6
-
-
-class Quantized(NamedTuple):
-    """What the quantizer makes of P queries.
-
-    Attributes:
-      tokens: `[P, K_u, D]` before quantisation.
-      codewords: `[P, K_u, D]` the nearest codewords, no gradient.
-      output: `[P, K_u, D]` codewords in the forward pass; carries the gradient to the tokens.
-      codes: `[P, K_u, M]` int32.
-      keys: `[P, K_u]` int64 code keys (protos/codes.py).
-      distances: `[P, K_u, M, N]` squared distances of the parts to every codeword.
-    """
-
-    tokens: tf.Tensor
-    codewords: tf.Tensor
-    output: tf.Tensor
-    codes: tf.Tensor
-    keys: tf.Tensor
-    distances: tf.Tensor
 
 
 class VectorQuantizer(tf.keras.layers.Layer):
     """Replaces each part of a token by the nearest codeword of its codebook.
 
-        code_m = argmin_n || part_m - C[slot, m, n] ||^2                          (ties: smaller n)
+        code_m = argmin_n || part_m - C[slot, m, n] ||^2 + size_discount * penalty[slot, m, n]
 
-    Codebooks are not trained by gradient but by exponential moving averages over the parts
-    assigned to each codeword (van den Oord et al. 2017, appendix A.1), summed over replicas:
+    Ties go to the smaller n; for the penalty see `assignment.size_penalty`. Codebooks are not trained
+    by gradient but by exponential moving averages over the parts assigned to each codeword (van den
+    Oord et al. 2017, appendix A.1), summed over replicas:
 
         count <- decay * count + (1 - decay) * n,   sum <- decay * sum + (1 - decay) * sum_of_parts
         C     <- sum / count
 
-    `residual` gives token i what the codewords of the tokens before it left over, so the sum of
-    all codewords approaches the query vector; each slot has a codebook of its own. `product` takes
-    K_u independent tokens that share M codebooks over D / M dimensions.
+    `residual` quantises each of V query vectors in L levels: a token is what the codewords of the
+    levels before it left over, so their sum approaches the vector. Token `v * L + l` is level l of
+    vector v, and its slot. Of `separate` each vector is a token with codebooks of its own; of
+    `product` they share M codebooks, over D / M dimensions each. `none` has no codewords and leaves
+    the vectors as they are.
 
     Args:
       config: structure and sizes.
       dim: D.
       seed: of the codebooks before k-means places them, and of revival.
+
+    Raises:
+      ValueError: M does not divide D.
     """
 
     def __init__(self, config: QuantizerConfig, dim: int, seed: int = 0, **kwargs) -> None:
@@ -58,8 +49,8 @@ class VectorQuantizer(tf.keras.layers.Layer):
         if dim % config.num_codebooks:
             raise ValueError(f"num_codebooks {config.num_codebooks} does not divide dim {dim}")
         self.config, self.dim, self.seed = config, dim, seed
-        self.part_dim = dim // config.num_codebooks
-        shape = (config.num_slots, config.num_codebooks, config.num_codewords, self.part_dim)
+        words = 0 if config.structure == "none" else config.num_codewords
+        shape = (config.num_slots, config.num_codebooks, words, dim // config.num_codebooks)
         start = np.random.default_rng(seed).normal(size=shape, scale=dim**-0.5).astype(np.float32)
         self.codebooks = self._state("codebooks", start)
         self.counts = self._state("counts", np.ones(shape[:3], np.float32))
@@ -81,66 +72,63 @@ class VectorQuantizer(tf.keras.layers.Layer):
         """Quantises P queries.
 
         Args:
-          queries: `[P, D]` for `residual`, `[P, K_u, D]` for `product`.
+          queries: `[P, V, D]`, V = `config.num_input_vectors`.
 
         Returns:
-          Quantized; before `activate`, `output` is the tokens as they are.
+          Quantized; before `activate`, the vectors themselves are the `output` (of `residual` at the
+          first level; at the others it is zero). For "none" codewords are tokens without gradient,
+          codes are 0 and distances are `[P, K_u, M, 0]`.
+
+        Raises:
+          ValueError: queries of another shape.
         """
-        if self.config.structure == "residual":
-            tokens, distances, codes, codewords = self._residual(queries)
-        else:
-            tokens, distances, codes, codewords = queries, *self._nearest(queries, self.codebooks[0])
-        codewords = tf.stop_gradient(codewords)
-        return Quantized(tokens, codewords, self._through(tokens, codewords), codes, self._keys(codes), distances)
+        expected = [None, self.config.num_input_vectors, self.dim]
+        if not queries.shape.is_compatible_with(expected):
+            raise ValueError(f"queries {queries.shape} given; structure {self.config.structure!r} expects {expected}")
+        if self.config.structure == "none":
+            return self._as_they_are(queries)
+        tokens, distances, codes, codewords = self._levels(queries)
+        codewords, keys = tf.stop_gradient(codewords), code_keys.encode(codes, self.config.code_space)
+        return Quantized(tokens, codewords, self._through(tokens, codewords), codes, keys, distances)
 
-    def _nearest(self, tokens: tf.Tensor, codebooks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Nearest codewords of tokens `[..., D]` in codebooks `[M, N, D / M]`."""
+    def _as_they_are(self, tokens: tf.Tensor) -> Quantized:
+        counted = [tf.shape(tokens)[0], self.config.num_query_tokens, self.config.num_codebooks]
+        codes, distances = tf.zeros(counted, tf.int32), tf.zeros([*counted, 0])
+        keys = code_keys.encode(codes, self.config.code_space)
+        return Quantized(tokens, tf.stop_gradient(tokens), tokens, codes, keys, distances)
+
+    def _levels(self, queries: tf.Tensor) -> list[tf.Tensor]:
+        """Tokens, distances, codes and codewords, each `[P, K_u, ...]`; only `residual` has many levels."""
         config = self.config
-        parts = tf.reshape(tokens, [-1, config.num_codebooks, self.part_dim])
-        products = tf.einsum("pmd,mnd->pmn", parts, codebooks)
-        distances = tf.reduce_sum(parts**2, -1, keepdims=True) - 2.0 * products + tf.reduce_sum(codebooks**2, -1)
-        codes = tf.argmin(distances, -1, output_type=tf.int32)
-        chosen = tf.gather(codebooks, tf.transpose(codes), batch_dims=1)  # [M, P, D / M]
-        leading = tf.shape(tokens)[:-1]
-        codewords = tf.reshape(tf.transpose(chosen, [1, 0, 2]), tf.shape(tokens))
-        codes = tf.reshape(codes, tf.concat([leading, [config.num_codebooks]], 0))
-        distances = tf.reshape(distances, tf.concat([leading, [config.num_codebooks, config.num_codewords]], 0))
-        return distances, codes, codewords
-
-    def _residual(self, queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        left, levels = queries, []
-        for slot in range(self.config.num_query_tokens):
-            distances, codes, codewords = self._nearest(left, self.codebooks[slot])
-            levels.append((left, distances, codes, codewords))
+        levels = [config.num_slots // config.num_levels, config.num_levels]
+        codebooks = tf.reshape(self.codebooks, [*levels, *self.codebooks.shape[1:]])
+        penalties = None
+        if config.size_discount:
+            penalties = config.size_discount * size_penalty(self.codebooks, self.counts)
+            penalties = tf.reshape(penalties, [*levels, *self.counts.shape[1:]])
+        left, found = queries, []
+        for level in range(config.num_levels):
+            penalty = None if penalties is None else penalties[:, level]
+            distances, codes, codewords = assign(left, codebooks[:, level], penalty)
+            found.append((left, distances, codes, codewords))
             left -= tf.stop_gradient(codewords)
-        tokens, distances, codes, codewords = (tf.stack(level, 1) for level in zip(*levels, strict=True))
-        return tokens, distances, codes, codewords
+        stacked = (tf.stack(values, 2) for values in zip(*found, strict=True))
+        return [tf.reshape(values, [-1, config.num_query_tokens, *values.shape[3:]]) for values in stacked]
 
     def _through(self, tokens: tf.Tensor, codewords: tf.Tensor) -> tf.Tensor:
-        """Codewords forward; backward the gradient goes to the tokens, or nowhere (`commit_only`)."""
-        if self.config.gradient == "commit_only":
-            quantised = codewords
-        else:
-            quantised = tokens + tf.stop_gradient(codewords - tokens)
-        if self.config.structure == "residual":
-            # Unquantised, the first token is the whole query and nothing is left for the others.
-            first = tf.one_hot(0, self.config.num_query_tokens)[:, None]
-            tokens *= first
-        return tf.where(self.active, quantised, tokens)
-
-    def _keys(self, codes: tf.Tensor) -> tf.Tensor:
-        space = self.config.code_space
-        weights = tf.constant(space.num_codewords ** np.arange(space.num_codebooks, dtype=np.int64))
-        slots = tf.constant(np.arange(self.config.num_query_tokens, dtype=np.int64) % space.num_slots)
-        return slots * space.codes_per_slot + tf.reduce_sum(tf.cast(codes, tf.int64) * weights, -1)
+        """Codewords forward, the gradient by `config.gradient`; the query vectors before `activate`."""
+        config = self.config
+        parts = [-1, config.num_query_tokens, config.num_codebooks, self.dim // config.num_codebooks]
+        quantised = GRADIENTS[config.gradient](tf.reshape(tokens, parts), tf.reshape(codewords, parts))
+        quantised = tf.reshape(quantised, [-1, *tokens.shape[1:]])
+        # Unquantised, the first level is the whole vector and nothing is left for the others.
+        first = (np.arange(config.num_query_tokens) % config.num_levels == 0).astype(np.float32)
+        return tf.where(self.active, quantised, tokens * first[:, None])
 
     def codewords_of(self, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Codewords `[C, D]` and slots `[C]` int32 of code keys `[C]` int64."""
-        space = self.config.code_space
-        weights = tf.constant(space.num_codewords ** np.arange(space.num_codebooks, dtype=np.int64))
-        slots = keys // space.codes_per_slot
-        codes = (keys % space.codes_per_slot)[:, None] // weights % space.num_codewords
-        books = tf.broadcast_to(tf.range(space.num_codebooks, dtype=tf.int64), tf.shape(codes))
+        """Codewords `[C, D]` and slots `[C]` int32 of code keys `[C]` int64; "none" has no codewords."""
+        slots, codes = code_keys.decode(keys, self.config.code_space)
+        books = tf.broadcast_to(tf.range(self.config.num_codebooks, dtype=tf.int64), tf.shape(codes))
         indices = tf.stack([tf.broadcast_to(slots[:, None], tf.shape(codes)), books, codes], -1)
         parts = tf.gather_nd(self.codebooks, indices)
         return tf.reshape(parts, [-1, self.dim]), tf.cast(slots, tf.int32)
@@ -150,6 +138,16 @@ class VectorQuantizer(tf.keras.layers.Layer):
         distance = tf.reduce_sum((quantized.tokens - quantized.codewords) ** 2, [1, 2])
         return tf.where(self.active, distance, tf.zeros_like(distance))
 
+    def balance(self, quantized: Quantized) -> tf.Tensor:
+        """How unevenly the batch uses its codes (`code_usage.imbalance`), unweighted; 0 before `activate`."""
+        if self.config.structure == "none":
+            return tf.zeros([])
+        return tf.where(self.active, code_usage.imbalance(quantized.distances, self.config.num_slots), 0.0)
+
+    def diagnostics(self, quantized: Quantized) -> dict[str, tf.Tensor]:
+        """Perplexity, dead codes and quantisation error of a batch (`code_usage.diagnostics`)."""
+        return code_usage.diagnostics(quantized, self.config)
+
     def update(self, quantized: Quantized, valid: tf.Tensor, step: tf.Tensor) -> None:
         """One step of the moving averages; call it after the gradient step, in training only.
 
@@ -158,65 +156,22 @@ class VectorQuantizer(tf.keras.layers.Layer):
           valid: `[P]` bool, the queries that count.
           step: training step, for the choice of tokens that revive dead codewords.
         """
-        parts, counts, sums = self._statistics(quantized, valid)
+        if self.config.structure == "none":
+            return
+        counts, sums = batch_statistics(quantized, valid, self.config)
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
             counts, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [counts, sums])
         decay = self.config.decay
-        counts = decay * self.counts + (1.0 - decay) * counts
-        sums = decay * self.sums + (1.0 - decay) * sums
-        counts, sums = self._revive(counts, sums, parts, valid, step)
-        keep = tf.logical_not(self.active)
-        self.counts.assign(tf.where(keep, self.counts, counts))
-        self.sums.assign(tf.where(keep, self.sums, sums))
-        self.codebooks.assign(tf.where(keep, self.codebooks, sums / tf.maximum(counts, _TINY)[..., None]))
-
-    def _by_slot(self, values: tf.Tensor) -> tf.Tensor:
-        """`[P, K_u, M, ...]` to `[slots, M, P * K_u / slots, ...]`."""
-        config = self.config
-        shape = tf.shape(values)
-        per_slot = config.num_query_tokens // config.num_slots
-        grouped = tf.reshape(values, tf.concat([[shape[0], per_slot, config.num_slots], shape[2:]], 0))
-        order = [2, 3, 0, 1, *range(4, len(values.shape) + 1)]
-        grouped = tf.transpose(grouped, order)
-        return tf.reshape(
-            grouped, tf.concat([[config.num_slots, config.num_codebooks, shape[0] * per_slot], shape[3:]], 0)
-        )
-
-    def _statistics(self, quantized: Quantized, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        config = self.config
-        shape = tf.shape(quantized.tokens)
-        tokens = tf.stop_gradient(quantized.tokens)
-        parts = self._by_slot(tf.reshape(tokens, [shape[0], shape[1], config.num_codebooks, self.part_dim]))
-        codes = self._by_slot(quantized.codes)
-        weights = tf.broadcast_to(tf.cast(valid, tf.float32)[:, None, None], tf.shape(quantized.codes))
-        weights = self._by_slot(weights)
-        books = config.num_slots * config.num_codebooks
-        segments = tf.reshape(codes, [books, -1]) + tf.range(books)[:, None] * config.num_codewords
-        flat = tf.reshape(segments, [-1])
-        total = books * config.num_codewords
-        counts = tf.math.unsorted_segment_sum(tf.reshape(weights, [-1]), flat, total)
-        sums = tf.math.unsorted_segment_sum(tf.reshape(parts * weights[..., None], [-1, self.part_dim]), flat, total)
-        return parts, tf.reshape(counts, self.counts.shape), tf.reshape(sums, self.sums.shape)
-
-    def _revive(
-        self, counts: tf.Tensor, sums: tf.Tensor, parts: tf.Tensor, valid: tf.Tensor, step: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Puts codewords that are hardly used on random valid tokens of the batch."""
-        if self.config.revive_fraction == 0:
-            return counts, sums
-        mean = tf.reduce_mean(counts, -1, keepdims=True)
-        dead = counts < self.config.revive_fraction * mean
-        rows = tf.where(valid)[:, 0]
-        seed = tf.stack([tf.constant(self.seed + 7, tf.int64), tf.cast(step, tf.int64)])
-        per_slot = self.config.num_query_tokens // self.config.num_slots
-        # A batch without a valid query revives nothing; row 0 stands in so that the gather is legal.
-        dead &= tf.size(rows) > 0
-        rows = tf.cond(tf.size(rows) > 0, lambda: rows, lambda: tf.zeros([1], tf.int64))
-        draws = tf.random.stateless_uniform(counts.shape, seed, 0, tf.size(rows) * per_slot, tf.int32)
-        chosen = tf.gather(rows, draws // per_slot) * per_slot + tf.cast(draws % per_slot, tf.int64)
-        placed = tf.gather(parts, chosen, batch_dims=2)  # [slots, M, N, D / M]
-        return tf.where(dead, mean, counts), tf.where(dead[..., None], placed * mean[..., None], sums)
+        averages = Statistics(decay * self.counts + (1.0 - decay) * counts, decay * self.sums + (1.0 - decay) * sums)
+        if self.config.revive_fraction:
+            seed = tf.stack([tf.constant(self.seed + 7, tf.int64), tf.cast(step, tf.int64)])
+            averages = revive(averages, quantized, valid, self.config, seed)
+        counts, sums = averages
+        self.counts.assign(tf.where(self.active, counts, self.counts))
+        self.sums.assign(tf.where(self.active, sums, self.sums))
+        codebooks = sums / tf.maximum(counts, _TINY)[..., None]
+        self.codebooks.assign(tf.where(self.active, codebooks, self.codebooks))
 
     def activate(self, codebooks: np.ndarray, counts: np.ndarray) -> None:
         """Starts quantising from given codewords.
@@ -226,8 +181,10 @@ class VectorQuantizer(tf.keras.layers.Layer):
           counts: `[slots, M, N]` how many tokens of an average step each stands for, > 0.
 
         Raises:
-          ValueError: a shape that does not fit this quantizer.
+          ValueError: a shape that does not fit this quantizer, or structure "none".
         """
+        if self.config.structure == "none":
+            raise ValueError("structure 'none' has no codewords to start from")
         if codebooks.shape != tuple(self.codebooks.shape) or counts.shape != tuple(self.counts.shape):
             raise ValueError(
                 f"codebooks {codebooks.shape} and counts {counts.shape} given; expected"

@@ -118,3 +118,21 @@ class SelfAttentionTokenizer(tf.keras.layers.Layer):
         for block in self.blocks:
             states = block(states, mask, step)
         return self.norm(states)
+
+
+class _Temporary(tf.keras.layers.Layer):
+    def __init__(self, config, max_history, num_vectors):
+        super().__init__()
+        self.inner = SelfAttentionTokenizer(config, max_history)
+        self.heads = tf.keras.layers.Dense(num_vectors * config.dim, use_bias=False) if num_vectors > 1 else None
+        self.v, self.d = num_vectors, config.dim
+
+    def call(self, events, present, step=None):
+        states = self.inner(events, present, step)
+        states = self.heads(states) if self.heads is not None else states
+        shape = tf.shape(events)
+        return tf.reshape(states, [shape[0], shape[1], self.v, self.d])
+
+
+def make_tokenizer(config, max_history, num_vectors):
+    return _Temporary(config, max_history, num_vectors)

@@ -1,0 +1,44 @@
+"""The steps from an export to answers over gRPC, which the demo and the comparison share."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Sequence
+
+from beam_index import build as index_build
+from pipeline.served import ServedRanker
+from serving import export as serving_export
+from serving.client import RecommendClient
+from serving.server import EmbeddedServer
+from trainer.task import Trained
+
+_MODEL_NAME = "sparcode"
+_TIMEOUT_SECONDS = 60
+
+
+def describe(trained: Trained) -> str:
+    """One line for people: how a training ended."""
+    result = trained.result
+    return f"best validation NDCG@50 {result.best_score:.4f} at epoch {result.best_epoch} of {result.epochs}"
+
+
+def build_index(export_dir: pathlib.Path, index_dir: pathlib.Path, flags: Sequence[str] = ()) -> index_build.Report:
+    """Builds the index of an export; `flags` are more of the build's options."""
+    return index_build.run(["--model", str(export_dir), "--output", str(index_dir), *flags])
+
+
+def export_servable(export_dir: pathlib.Path, index_dir: pathlib.Path, base: pathlib.Path, sums: str) -> None:
+    """Exports version 1 of a servable under a base path."""
+    options = serving_export.ExportOptions(export_dir, index_dir, base / "1", sums=sums, overwrite=True)
+    serving_export.export(options)
+
+
+@contextlib.contextmanager
+def served(base: pathlib.Path, item_ids: Sequence[str]) -> Iterator[ServedRanker]:
+    """Serves what is under a base path over gRPC while the block runs; yields a ranker that asks it."""
+    with (
+        EmbeddedServer(model_base_path=base, model_name=_MODEL_NAME, port=0) as server,
+        RecommendClient(server.address, _MODEL_NAME, timeout=_TIMEOUT_SECONDS) as client,
+    ):
+        yield ServedRanker(client, item_ids)

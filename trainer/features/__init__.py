@@ -1,0 +1,6 @@
+"""Features of items, events and users: declared in the configuration, encoded alike in training and serving."""
+
+from trainer.features.fitted import FittedFeatures, fit_features
+from trainer.features.layers import FeatureSum, FeatureTable, ItemFeatures
+
+__all__ = ["FeatureSum", "FeatureTable", "FittedFeatures", "ItemFeatures", "fit_features"]

@@ -1,0 +1,57 @@
+"""The declared features of one thing (item, event or user), fitted on training data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from protos.errors import UserError
+from trainer.config import FeatureConfig
+from trainer.data.features import Columns
+from trainer.features.encoders import ENCODERS, Encoded, Encoder
+from trainer.features.raw import Raw, raw_values
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedFeatures:
+    """Features with their encoders, in the order of their declaration.
+
+    Attributes:
+      place: what they are features of, for errors.
+      declared: as configured.
+      encoders: one a feature.
+    """
+
+    place: str
+    declared: Sequence[FeatureConfig]
+    encoders: Sequence[Encoder]
+
+    def encode(self, columns: Columns) -> list[Encoded]:
+        """Columns of N rows to what `FeatureSum` takes.
+
+        Raises:
+          UserError: a column is not there, or not of its kind (`raw_values`, `VectorEncoder`).
+        """
+        raw = _raw(columns, self.declared, self.place)
+        return [encoder.encode(values) for encoder, values in zip(self.encoders, raw, strict=True)]
+
+
+def fit_features(columns: Columns, declared: Sequence[FeatureConfig], place: str) -> FittedFeatures:
+    """Fits features on training data.
+
+    Raises:
+      UserError: a column is not there, or not of its kind.
+    """
+    raw = _raw(columns, declared, place)
+    encoders = [ENCODERS[feature.kind].fit(values, feature) for feature, values in zip(declared, raw, strict=True)]
+    return FittedFeatures(place, declared, encoders)
+
+
+def _raw(columns: Columns, declared: Sequence[FeatureConfig], place: str) -> list[Raw]:
+    for feature in declared:
+        if feature.name not in columns:
+            raise UserError(
+                f"features.{place}: the data has no {place} column {feature.name!r}; it has"
+                f" {', '.join(map(repr, columns)) or 'none'}"
+            )
+    return [raw_values(columns[feature.name], feature, place) for feature in declared]

@@ -1,0 +1,54 @@
+"""Event tokens: the lists of the item memory as a term of a model's score."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.layers.tokenizers import PADDING
+from trainer.memory import ItemLists
+
+
+class EventLists(tf.Module):
+    """The last H events of a history and what their lists add to every item.
+
+        m(q, c) = sum_e w_e list[item_e][c]        w_e = weight * 2^(-age_e / half_life), 0 without a list
+
+    Args:
+      lists: of the memory.
+      ages: `[H]` float32, the weight of the event of each place in a history, the last event at the end.
+    """
+
+    def __init__(self, lists: ItemLists, ages: np.ndarray) -> None:
+        super().__init__()
+        self.lists = lists
+        self.num_items = len(lists.items)
+        self.ages = tf.Variable(ages.astype(np.float32), trainable=False, name="event_ages")
+        self.has_list = tf.Variable((lists.scores > 0).any(axis=1), trainable=False, name="has_list")
+        self._items = tf.constant(np.maximum(lists.items, 0))
+        self._scores = tf.constant(lists.scores)
+
+    def tokens(self, windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The event tokens of windows.
+
+        Args:
+          windows: `[B, T]` int32 rows, right-aligned, -1 is padding.
+
+        Returns:
+          Rows `[B, H]` int32, -1 where there is no event or no list, and weights `[B, H]` float32, 0 there.
+        """
+        num_events = self.ages.shape[0]
+        padded = tf.pad(windows, [[0, 0], [num_events, 0]], constant_values=PADDING)
+        rows = padded[:, -num_events:] if num_events else padded[:, :0]
+        listed = (rows != PADDING) & tf.gather(self.has_list, tf.maximum(rows, 0))
+        return tf.where(listed, rows, PADDING), tf.where(listed, self.ages, 0.0)
+
+    def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
+        """m(q, c) `[B, I]` of every item for windows `[B, T]`."""
+        rows, weights = self.tokens(windows)
+        batch = tf.shape(windows)[0]
+        events = tf.maximum(rows, 0)
+        items, scores = tf.gather(self._items, events), tf.gather(self._scores, events) * weights[..., None]
+        queries = tf.broadcast_to(tf.range(batch)[:, None, None], tf.shape(items))
+        at = tf.stack([queries, items], -1)
+        return tf.scatter_nd(at, scores, [batch, self.num_items])

@@ -1,0 +1,122 @@
+"""The item memory: which items follow an item, in closed form; the lists of event tokens.
+
+The last H events of a history are query tokens of their own. Their code is the item itself, so
+nothing is lost in quantisation, and the list of a code holds what the training sequences say of what
+follows that item. With x_t the recent past at position t and y_t the near future,
+
+    x_t = sum_l 2^(-l / half_life) e(item t - l)        l = 0 .. H - 1
+    y_t = sum_s horizon_decay^(s - 1) e(item t + s)     s = 1 .. horizon
+
+a linear map from one to the other is fitted by ridge regression with an intercept a,
+
+    W = argmin sum_t || y_t - a - W' x_t ||^2 + l2 || W ||^2 = (X'X + l2)^-1 X'Y  (X, Y centred)
+
+(in the family of Choi et al., "Session-aware Linear Item-Item Models", WWW 2021, and Steck, "Embarrassingly
+Shallow Autoencoders", WWW 2019). Kept of each row are its best entries, less the score of the next best
+and never below 0: a list is sparse from the start, and what is missing in it really is 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+
+from trainer.config import MemoryConfig
+from trainer.layers.tokenizers import PADDING
+
+_ROWS_AT_ONCE = 1024
+
+
+class ItemLists(NamedTuple):
+    """What each item says of the next ones: a list for every row of the catalogue, many of them empty.
+
+    Attributes:
+      items: `[I, L]` int32 rows, by descending score, then ascending row; -1 fills up short lists.
+      scores: `[I, L]` float32, > 0; 0 where there is no item.
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+
+
+def no_lists() -> ItemLists:
+    """The lists of no items."""
+    return ItemLists(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32))
+
+
+def fit_lists(windows: np.ndarray, num_items: int, config: MemoryConfig) -> ItemLists:
+    """Fits the lists to training windows.
+
+    Memory is 8 m^2 bytes and time grows with m^3, m being the smaller of num_items and max_items; items
+    beyond the max_items most frequent ones neither have a list nor are in one.
+
+    Args:
+      windows: `[W, T + 1]` int32 from training_windows.
+      num_items: I.
+      config: sizes and strengths.
+    """
+    counts = np.bincount(windows[windows != PADDING], minlength=num_items)
+    kept = np.sort(np.argsort(-counts, kind="stable")[: config.max_items])
+    place = np.full(num_items + 1, PADDING, np.int32)  # the last entry is what padding (-1) indexes
+    place[kept] = np.arange(len(kept))
+    weights = _ridge(*_past_and_future(place[windows], len(kept), config), config.l2)
+    return _best(weights, kept, num_items, config.list_length)
+
+
+def _past_and_future(
+    windows: np.ndarray, num_items: int, config: MemoryConfig
+) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+    """X and Y, `[N, m]` each: a row for every event that another one follows."""
+    context = windows[:, :-1]
+    positions = np.flatnonzero((windows[:, 1:] != PADDING).ravel())
+    length = context.shape[1]
+
+    def gather(offsets: range, values: np.ndarray) -> scipy.sparse.csr_array:
+        rows, columns, weights = [], [], []
+        window, place = np.divmod(positions, length)
+        for offset, value in zip(offsets, values, strict=True):
+            at = place + offset
+            inside = (at >= 0) & (at <= length)
+            items = windows[window[inside], at[inside]]
+            present = items != PADDING
+            rows.append(np.flatnonzero(inside)[present])
+            columns.append(items[present])
+            weights.append(np.full(int(present.sum()), value, np.float32))
+        entries = (np.concatenate(rows), np.concatenate(columns))
+        return scipy.sparse.csr_array((np.concatenate(weights), entries), shape=(len(positions), num_items))
+
+    past = gather(range(0, -config.num_events, -1), 0.5 ** (np.arange(config.num_events) / config.half_life))
+    future = gather(range(1, config.horizon + 1), config.horizon_decay ** np.arange(config.horizon))
+    return past, future
+
+
+def _ridge(past: scipy.sparse.csr_array, future: scipy.sparse.csr_array, l2: float) -> np.ndarray:
+    """W `[m, m]` float32."""
+    count = max(past.shape[0], 1)
+    mean_past, mean_future = past.sum(axis=0) / count, future.sum(axis=0) / count
+    gram = (past.T @ past).toarray()
+    gram -= np.outer(count * mean_past, mean_past)
+    gram[np.diag_indices_from(gram)] += l2
+    cross = (past.T @ future).toarray()
+    cross -= np.outer(count * mean_past, mean_future)
+    return scipy.linalg.solve(gram, cross, assume_a="pos", overwrite_a=True, overwrite_b=True)
+
+
+def _best(weights: np.ndarray, kept: np.ndarray, num_items: int, list_length: int) -> ItemLists:
+    """The lists of the kept items, with a threshold subtracted from each."""
+    width = min(list_length, len(kept))
+    lists = ItemLists(np.full((num_items, width), PADDING, np.int32), np.zeros((num_items, width), np.float32))
+    for start in range(0, len(kept), _ROWS_AT_ONCE):
+        rows = weights[start : start + _ROWS_AT_ONCE].copy()
+        np.fill_diagonal(rows[:, start:], 0.0)  # what was just taken is not recommended
+        order = np.argsort(-rows, axis=1, kind="stable")[:, : width + 1]
+        best = np.maximum(np.take_along_axis(rows, order, axis=1), 0.0)
+        threshold = best[:, width:] if best.shape[1] > width else np.zeros((len(best), 1), np.float32)
+        scores = np.maximum(best[:, :width] - threshold, 0.0)
+        at = kept[start : start + _ROWS_AT_ONCE]
+        lists.items[at] = np.where(scores > 0, kept[order[:, :width]], PADDING)
+        lists.scores[at] = scores
+    return lists

@@ -1,0 +1,263 @@
+"""What all models over sequences of items share: item vectors, the encoder, negatives, the training step."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from trainer.config import Config
+from trainer.data.features import Columns
+from trainer.features import ItemFeatures, fit_features
+from trainer.layers.quantized import Quantized
+from trainer.layers.tokenizers import PADDING, make_tokenizer, with_start
+from trainer.tasks import SampledSoftmax
+
+
+class Negatives(NamedTuple):
+    """Items shared as negatives by a batch: `rows [S]` and their sampling probability `[S]`."""
+
+    rows: tf.Tensor
+    probability: tf.Tensor
+
+
+class Batch(NamedTuple):
+    """P training queries of a batch of windows `[B, T + 1]`: one for every event that is predicted.
+
+    Attributes:
+      windows: `[B, T + 1]` int32.
+      queries: `[P, V, D]` unit query vectors.
+      positives: `[P]` int32 rows, what came next.
+      negatives: shared by all.
+      places: `[P, 2]` int64, row and column of each query's last event in the windows.
+      step: of training; None where nothing is to be dropped.
+    """
+
+    windows: tf.Tensor
+    queries: tf.Tensor
+    positives: tf.Tensor
+    negatives: Negatives
+    places: tf.Tensor
+    step: tf.Tensor | None = None
+
+
+class Scores(NamedTuple):
+    """What a model makes of a batch.
+
+    Attributes:
+      positive: `[P]` score of each query's positive.
+      negative: `[P, S]` scores of the shared negatives.
+      extra: scalar, added to the loss.
+      quantized: what the quantizer made of the queries; None where there is none.
+    """
+
+    positive: tf.Tensor
+    negative: tf.Tensor
+    extra: tf.Tensor
+    quantized: Quantized | None = None
+
+
+def mean_or_zero(values: tf.Tensor) -> tf.Tensor:
+    """The mean; 0 of nothing."""
+    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32))
+
+
+class SequenceModel(tfrs.Model):
+    """An encoder of histories trained by softmax at every position of a window.
+
+    Subclasses say how query vectors are scored against items (`batch_scores`, `catalogue_scores`).
+
+    Args:
+      config: the whole configuration.
+      item_counts: `[I]` interactions of each catalogue row in training.
+      catalogue: columns of I entries, among them those that `config.features.items` declares.
+
+    Raises:
+      UserError: a declared column is missing, or not of its kind.
+    """
+
+    def __init__(
+        self, config: Config, item_counts: np.ndarray, catalogue: Columns = MappingProxyType({}), **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self.num_items = len(item_counts)
+        dim = config.tokenizer.dim
+        # One row more than there are items: the start marker.
+        self.item_embeddings = self.add_weight(
+            name="item_embeddings",
+            shape=(self.num_items + 1, dim),
+            initializer=tf.keras.initializers.RandomNormal(stddev=dim**-0.5, seed=config.training.seed),
+        )
+        self.item_bias = self.add_weight(name="item_bias", shape=(self.num_items,), initializer="zeros")
+        self.item_features = self._item_features(catalogue)
+        self.tokenizer = make_tokenizer(config.tokenizer, config.data.max_history, self.num_vectors)
+        self.task = SampledSoftmax(config.loss)
+        self.step = self.add_weight(
+            name="step",
+            shape=(),
+            dtype=tf.int64,
+            initializer="zeros",
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        self.loss_metric = tf.keras.metrics.Mean("mean_loss")
+        self._counts = item_counts.astype(np.float32)
+
+    def _item_features(self, catalogue: Columns) -> ItemFeatures | None:
+        """The layer of the declared features; None where there are none."""
+        declared = self.config.features.items
+        if not declared:
+            return None
+        fitted = fit_features(catalogue, declared, "items")
+        return ItemFeatures(fitted, catalogue, self.config.tokenizer.dim, self.config.training.seed)
+
+    @property
+    def num_vectors(self) -> int:
+        """V, vectors that the encoder makes of a history."""
+        return 1
+
+    @property
+    def start_row(self) -> int:
+        """The row after the catalogue's last, which marks where a history begins."""
+        return self.num_items
+
+    def item_vectors(self, rows: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
+        """Unit vectors `[..., D]` of rows `[...]`: id and features; in training some items have no id."""
+        vectors = self._unless_hidden(tf.gather(self.item_embeddings, rows), rows, step)
+        if self.item_features is not None:
+            vectors += self.item_features(rows)
+        return tf.math.l2_normalize(vectors, -1)
+
+    def item_biases(self, rows: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
+        """Biases `[...]` of catalogue rows `[...]`; 0 without an id."""
+        return self._unless_hidden(tf.gather(self.item_bias, rows), rows, step)
+
+    def vectors_from_features(self, columns: Columns) -> tf.Tensor:
+        """Unit vectors of items that training has not seen, by their features alone; their bias is 0.
+
+        Args:
+          columns: N entries each, with those that `features.items` of the configuration declares.
+
+        Returns:
+          `[N, D]`.
+
+        Raises:
+          UserError: a declared column is missing, or not of its kind; vectors of another width.
+        """
+        return tf.math.l2_normalize(self.item_features.of_columns(columns), -1)
+
+    def _unless_hidden(self, values: tf.Tensor, rows: tf.Tensor, step: tf.Tensor | None) -> tf.Tensor:
+        """Zeros where the id of a row is hidden at a training step; one step hides the same ids everywhere."""
+        rate = self.config.features.id_dropout
+        if step is None or not rate:
+            return values
+        seed = tf.stack([tf.constant(self.config.training.seed + 3, tf.int64), step])
+        seen = tf.random.stateless_uniform([self.num_items + 1], seed) >= rate
+        # The start marker is no item: it has no features that could stand alone.
+        seen = tf.gather(seen | (tf.range(self.num_items + 1) == self.start_row), rows)
+        return tf.where(seen if values.shape.rank == rows.shape.rank else seen[..., None], values, 0.0)
+
+    def query_vectors(self, windows: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
+        """Unit query vectors after each event.
+
+        Args:
+          windows: `[B, T]` int32 rows, right-aligned, -1 is padding; T <= max_history.
+          step: training step; None at inference.
+
+        Returns:
+          `[B, T, V, D]`.
+        """
+        events = with_start(windows, self.start_row)
+        present = events != PADDING
+        scale = self.config.tokenizer.dim**0.5
+        vectors = self.item_vectors(tf.maximum(events, 0), step) * scale * tf.cast(present, tf.float32)[..., None]
+        return tf.math.l2_normalize(self.tokenizer(vectors, present, step), -1)
+
+    def last_query_vectors(self, windows: tf.Tensor) -> tf.Tensor:
+        """Unit query vectors `[B, V, D]` of whole histories `[B, T]`."""
+        return self.query_vectors(windows)[:, -1]
+
+    def sample_negatives(self, positives: tf.Tensor, step: tf.Tensor) -> Negatives:
+        """The batch's negatives: a mix of three proposals, or for the full softmax every item once."""
+        loss = self.config.loss
+        if loss.kind == "full_softmax":
+            # S q = 1 for every item: the correction vanishes and the sum is over the whole catalogue.
+            return Negatives(tf.range(self.num_items), tf.fill([self.num_items], 1.0 / self.num_items))
+        seed = tf.stack([tf.constant(self.config.training.seed, tf.int64), step])
+        picks = tf.random.stateless_uniform(
+            [loss.in_batch_negatives], seed, 0, tf.maximum(tf.size(positives), 1), tf.int32
+        )
+        uniform = tf.random.stateless_uniform([loss.uniform_negatives], seed + 1, 0, self.num_items, tf.int32)
+        cumulative = np.cumsum(self._counts, dtype=np.float64)
+        draws = tf.random.stateless_uniform([loss.popularity_negatives], seed + 2, 0, cumulative[-1], tf.float64)
+        popular = tf.minimum(tf.searchsorted(cumulative, draws, side="right"), self.num_items - 1)
+        rows = tf.concat([tf.gather(positives, picks), uniform, popular], 0)
+        # The positives of a batch are drawn by popularity too.
+        share = 1.0 - loss.uniform_negatives / loss.num_negatives
+        popularity = (self._counts / cumulative[-1]).astype(np.float32)
+        return Negatives(rows, share * tf.gather(popularity, rows) + (1.0 - share) / self.num_items)
+
+    def batch_scores(self, batch: Batch) -> Scores:
+        """Scores of a batch for its loss."""
+        raise NotImplementedError
+
+    def scores_of(self, batch: Batch) -> Scores:
+        """Scores of a batch whose queries another model made: this one makes its own, without dropout."""
+        queries = tf.gather_nd(self.query_vectors(batch.windows[:, :-1]), batch.places)
+        return self.batch_scores(batch._replace(queries=queries, step=None))
+
+    def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
+        """Scores `[B, I]` of every item for histories `[B, T]`."""
+        raise NotImplementedError
+
+    def compute_loss(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Mean loss over the events of windows `[B, T + 1]`, each predicted from those before it."""
+        return self._loss_and_codes(inputs, training)[0]
+
+    def _batch(self, windows: tf.Tensor, training: bool) -> Batch:
+        now = self.step.read_value()
+        step = now if training else None
+        valid = windows[:, 1:] != PADDING
+        vectors = self.query_vectors(windows[:, :-1], step)
+        # Padding is cut before the dear part.
+        positives = tf.boolean_mask(windows[:, 1:], valid)
+        queries = tf.boolean_mask(vectors, valid)
+        return Batch(windows, queries, positives, self.sample_negatives(positives, now), tf.where(valid), step)
+
+    def _loss_and_codes(self, windows: tf.Tensor, training: bool) -> tuple[tf.Tensor, Quantized | None]:
+        batch = self._batch(windows, training)
+        scores = self.batch_scores(batch)
+        loss = self.task(
+            scores.positive,
+            scores.negative,
+            accidental_hits=batch.positives[:, None] == batch.negatives.rows,
+            sampling_probability=batch.negatives.probability,
+            sample_weight=tf.ones_like(scores.positive),
+        )
+        return loss + scores.extra, scores.quantized
+
+    def train_step(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One gradient step, then one step of the codebooks' moving averages."""
+        with tf.GradientTape() as tape:
+            loss, quantized = self._loss_and_codes(inputs, training=True)
+        variables = self.trainable_variables
+        # Before the codebooks exist the interaction may have no part in the loss: its gradients are None.
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if quantized is not None:
+            self.update_codes(quantized)
+        self.step.assign_add(1)
+        self.loss_metric.update_state(loss)
+        return {"loss": self.loss_metric.result()}
+
+    def update_codes(self, quantized: Quantized) -> None:
+        """Hook for models with codebooks."""
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Metrics that Keras resets at every epoch."""
+        return [self.loss_metric]
