@@ -30,7 +30,7 @@ from beam_index.saved_model import one_thread_per_op
 from protos.artifact import MANIFEST, new_artifact, read_manifest
 from protos.errors import UserError, run_cli
 
-EXPORT_FORMAT = "sparcode.export/1"
+EXPORT_FORMAT = "sparcode.export/2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +54,14 @@ class Report:
 
     def __str__(self) -> str:
         counts, options = self.manifest["counts"], self.manifest["options"]
+        lists = counts["codes"] + counts["ready_lists"]
         block = "with" if self.manifest["block"] else "no"
         return "\n".join(
             [
                 f"index             {self.directory}",
                 f"codes             {counts['codes']:,} ({options['codes']}), {counts['empty_lists']:,} lists empty",
-                f"postings          {counts['postings']:,}, {counts['postings'] / counts['codes']:.1f} a list",
+                f"ready lists       {counts['ready_lists']:,}",
+                f"postings          {counts['postings']:,}, {counts['postings'] / lists:.1f} a list",
                 f"items in no list  {counts['items_in_no_list']:,} of {self.manifest['items']:,}",
                 f"bytes             {self.total_bytes:,}, {block} completion block",
                 f"seconds           {self.seconds:.1f}",
@@ -112,8 +114,9 @@ def _require_replaceable(output: pathlib.Path) -> None:
 
 
 def _is_index(directory: pathlib.Path) -> bool:
-    path = directory / MANIFEST
-    return path.is_file() and f'"{INDEX_FORMAT}"' in path.read_text()
+    """Whether an index stands there, of whatever version of the format."""
+    path, kind = directory / MANIFEST, INDEX_FORMAT.partition("/")[0]
+    return path.is_file() and f'"{kind}/' in path.read_text()
 
 
 def _run_pipeline(plan: Plan, options: PipelineOptions) -> PipelineResult:

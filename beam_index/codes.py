@@ -60,10 +60,11 @@ def pad(histories: list[History | None]) -> np.ndarray:
 
 
 class EncodeKeys(beam.DoFn):
-    """A batch of histories to the distinct keys of their tokens."""
+    """A batch of histories to the distinct code keys of their tokens; keys of ready lists, and no key, are left out."""
 
     def __init__(self, plan: Plan) -> None:
         self._model = plan.model
+        self._space = plan.space
         self._shared = Shared()
 
     def setup(self) -> None:
@@ -75,8 +76,8 @@ class EncodeKeys(beam.DoFn):
 
     def process(self, histories: list[History]) -> Iterator[np.ndarray]:
         """Yields `[k]` int64, ascending."""
-        keys = self._keys(pad(histories))
-        yield np.unique(keys[: len(histories)])
+        keys = np.unique(self._keys(pad(histories))[: len(histories)])
+        yield keys[(keys >= 0) & (keys < self._space.size)]
 
 
 class UnionOfKeys(beam.CombineFn):

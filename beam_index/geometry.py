@@ -55,11 +55,16 @@ def shard_of(position: int, num_shards: int, count: int) -> int:
     return ((position + 1) * num_shards - 1) // count
 
 
+def shard_span(shard: int, num_shards: int, count: int) -> Span:
+    """The positions out of `count` that go into a file: those whose `shard_of` it is."""
+    return Span(shard * count // num_shards, (shard + 1) * count // num_shards)
+
+
 def cut_by_shard(span: Span, num_shards: int, count: int) -> Iterator[tuple[int, Span]]:
     """The parts of a span of positions out of `count` that go into the same file, with its number."""
     first, last = (shard_of(position, num_shards, count) for position in (span.start, span.stop - 1))
     for shard in range(first, last + 1):
-        start, stop = (edge * count // num_shards for edge in (shard, shard + 1))
-        part = Span(max(span.start, start), min(span.stop, stop))
+        whole = shard_span(shard, num_shards, count)
+        part = Span(max(span.start, whole.start), min(span.stop, whole.stop))
         if part.width > 0:
             yield shard, part

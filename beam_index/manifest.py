@@ -18,7 +18,7 @@ from beam_index.plan import Plan
 from beam_index.reader import block_tiles, posting_lists
 from protos.artifact import write_manifest
 
-INDEX_FORMAT = "sparcode.index/1"
+INDEX_FORMAT = "sparcode.index/2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +26,15 @@ class Counts:
     """What the files of an index hold.
 
     Attributes:
-      codes: posting lists, empty ones included.
+      codes: lists of codes, empty ones included.
+      ready_lists: lists that the export brought along.
       postings: of all lists.
       empty_lists: codes that no item scores above the floor with.
-      items_in_no_list: items that lists alone can never recommend.
+      items_in_no_list: of both kinds: items that lists alone can never recommend.
     """
 
     codes: int
+    ready_lists: int
     postings: int
     empty_lists: int
     items_in_no_list: int
@@ -42,18 +44,23 @@ def count(plan: Plan) -> Counts:
     """Reads the index at `plan.directory` and counts.
 
     Raises:
-      UserError: the block does not hold all codes and items; a file is damaged or contradicts its format.
+      UserError: the files do not hold all ready lists, or the block not all codes and items; a file is
+        damaged or contradicts its format.
     """
     listed = np.zeros(plan.num_items, bool)
-    codes = postings = empty = 0
+    codes = ready = postings = empty = 0
     for found in posting_lists(plan.directory):
-        codes += 1
+        of_code = found.key < plan.space.size
+        codes += of_code
+        ready += not of_code
         postings += len(found.items)
-        empty += not found.items
+        empty += of_code and not found.items
         listed[np.array(found.items, np.int64)] = True
+    if ready != plan.num_ready_lists:
+        raise lost_records(f"the files hold {ready} ready lists, expected {plan.num_ready_lists}")
     if plan.block:
         _check_block(plan, codes)
-    return Counts(codes, postings, empty, int((~listed).sum()))
+    return Counts(codes, ready, postings, empty, int((~listed).sum()))
 
 
 def _check_block(plan: Plan, codes: int) -> None:
@@ -81,6 +88,7 @@ def write_index_manifest(plan: Plan, export: Mapping[str, Any], counts: Counts) 
         model=export["model"],
         items=plan.num_items,
         codes=counts.codes,
+        ready_lists=counts.ready_lists,
         postings=counts.postings,
         counts=dataclasses.asdict(counts),
         block={"bits": BITS, "tile_items": TILE_ITEMS} if plan.block else None,

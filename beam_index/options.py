@@ -22,7 +22,8 @@ MAX_SHARDS = 99_999
 
 _DESCRIPTION = """\
 Scores codes x items with an exported scorer and writes an index: a posting list a code with its
-best items, and a completion block with every item's value for every code in 8 bits.
+best items, the ready lists that the export brings along, as they are, and a completion block with
+every item's value for every code in 8 bits.
 """
 _EPILOG = """\
 Every other option goes to Apache Beam. By default the pipeline runs in this process, scoring on all cores;
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=1000,
         metavar="L",
-        help="most items of a list (default %(default)s); the score of the next best is taken off all of them",
+        help="most items of a code's list (default %(default)s); the score of the next best is taken off all of them",
     )
     parser.add_argument(
         "--codes",

@@ -2,9 +2,11 @@
 
     codes -> work (chunk of codes x tile of items) -> scores of a tile -> ranks, combined by chunk -> posting lists
                                                                        -> 8-bit part of the completion block
+    ready lists of the export ------------------------------------------------------------------> posting lists
 
 A tile's scores are made once, used for both, and never leave the worker: what flows on is the best
-of each code and, if there is a block, one byte a pair.
+of each code and, if there is a block, one byte a pair. Ready lists do not flow at all: who writes a
+file of posting lists reads its share of them.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from apache_beam.utils.shared import Shared
 from beam_index.block import TilePart, block_tile, quantize, require_block_fits
 from beam_index.codes import Codes
 from beam_index.files import lost_records, shard_name, write_records
-from beam_index.geometry import chunk_count, chunk_span, cut_by_shard, shard_of, tile_span
+from beam_index.geometry import Span, chunk_count, chunk_span, cut_by_shard, shard_of, shard_span, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import BestRanks, Merged, best_ranks, posting_list, to_ranks
 from beam_index.progress import Journal
+from beam_index.ready_lists import ready_lists
 from beam_index.scoring import Scorer
+from protos.index_pb2 import PostingList
 
 COUNTERS = "beam_index"
 CODES_SCORED = "codes_scored"
@@ -134,7 +138,7 @@ class WritePostingLists(beam.PTransform):
             | "WithAllShards" >> beam.Flatten()
             | "ByShard" >> beam.GroupByKey()
             # file name
-            | "Write" >> beam.Map(write_posting_shard, plan)
+            | "Write" >> beam.Map(write_posting_shard, plan, AsSingleton(keys))
         )
 
 
@@ -151,26 +155,36 @@ def cut_ranks(of_chunk: tuple[int, Merged], plan: Plan, keys: np.ndarray) -> Ite
             f"codes {codes.start} to {codes.stop - 1} have scores of {merged.tiles} tiles of items,"
             f" expected {plan.num_tiles}"
         )
-    for shard, part in cut_by_shard(codes, plan.num_shards, len(keys)):
+    for shard, part in cut_by_shard(codes, plan.num_shards, len(keys) + plan.num_ready_lists):
         rows = slice(part.start - codes.start, part.stop - codes.start)
         yield shard, RankedCodes(part.start, keys[part.start : part.stop], merged.ranks[rows])
 
 
-def write_posting_shard(of_shard: tuple[int, Iterable[RankedCodes | None]], plan: Plan) -> str:
-    """Writes one file of posting lists, ascending by key, and returns its name."""
+def write_posting_shard(of_shard: tuple[int, Iterable[RankedCodes | None]], plan: Plan, keys: np.ndarray) -> str:
+    """Writes one file of posting lists, ascending by key, and returns its name.
+
+    All lists, those of codes `keys [C]` and then the ready ones, are spread over the files evenly.
+    """
     shard, parts = of_shard
-    written = Metrics.counter(COUNTERS, POSTINGS_WRITTEN)
-
-    def records() -> Iterator[bytes]:
-        for part in sorted(filter(None, parts), key=lambda part: part.first):
-            for key, ranks in zip(part.keys, part.ranks, strict=True):
-                message = posting_list(int(key), ranks, plan.postings_per_code, plan.floor)
-                written.inc(len(message.items))
-                yield message.SerializeToString()
-
+    here = shard_span(shard, plan.num_shards, len(keys) + plan.num_ready_lists)
+    ready = Span(max(here.start - len(keys), 0), max(here.stop - len(keys), 0))
+    lists = itertools.chain(_code_lists(filter(None, parts), plan), ready_lists(plan.model, ready, plan.floor))
     name = shard_name("postings", shard, plan.num_shards)
-    write_records(plan.path(name), records())
+    write_records(plan.path(name), _counted(lists))
     return name
+
+
+def _code_lists(parts: Iterable[RankedCodes], plan: Plan) -> Iterator[PostingList]:
+    for part in sorted(parts, key=lambda part: part.first):
+        for key, ranks in zip(part.keys, part.ranks, strict=True):
+            yield posting_list(int(key), ranks, plan.postings_per_code, plan.floor)
+
+
+def _counted(lists: Iterable[PostingList]) -> Iterator[bytes]:
+    written = Metrics.counter(COUNTERS, POSTINGS_WRITTEN)
+    for each in lists:
+        written.inc(len(each.items))
+        yield each.SerializeToString()
 
 
 class WriteBlock(beam.PTransform):

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from beam_index.block import require_block_fits
 from beam_index.geometry import tile_count
 from beam_index.options import FEW_CODES, BuildOptions
+from beam_index.parquet import is_list_of, open_parquet
+from beam_index.ready_lists import check_ready_lists
 from protos.codes import CodeSpace
 from protos.errors import UserError
 
@@ -28,8 +30,9 @@ class Plan:
       directory: where the files go; under a temporary name until the index is whole.
       num_items: items of the catalogue.
       space: the model's codes.
+      num_ready_lists: lists that the export brings along.
       bias: of f(q, c) = sum_i relu(S(q_i, c) + bias).
-      postings_per_code: L, the most a list keeps.
+      postings_per_code: L, the most a code's list keeps.
       queries: parquet file of the histories whose codes are scored; None: all codes of the space.
       block: whether to write the completion block.
       num_shards: files of posting lists, and at most as many of the block.
@@ -40,6 +43,7 @@ class Plan:
     directory: str
     num_items: int
     space: CodeSpace
+    num_ready_lists: int
     bias: float
     postings_per_code: int
     queries: str | None
@@ -83,7 +87,8 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
       journal: see Plan.
 
     Raises:
-      UserError: the queries are needed and will not do, or the block would be too large.
+      UserError: the queries are needed and will not do, the block would be too large, or the ready
+        lists contradict their contract.
     """
     model = export["model"]
     space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
@@ -97,6 +102,7 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
         directory=str(directory),
         num_items=model["num_items"],
         space=space,
+        num_ready_lists=check_ready_lists(options.model, space, model["num_items"]),
         bias=model["bias"],
         postings_per_code=options.postings_per_code,
         queries=str(options.queries) if observed else None,
@@ -109,17 +115,12 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
 def _require_histories(path: pathlib.Path) -> None:
     """Raises UserError unless `path` is a parquet file with a column history of lists of strings and rows in it."""
     where = f"queries file {path} (--queries)"
-    if not path.is_file():
-        raise UserError(f"{where} does not exist; the codes to score are those of its histories")
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{where} is not a parquet file: {error}") from error
-    schema = file.schema_arrow
+    with open_parquet(path, where, "the codes to score are those of its histories") as file:
+        schema, num_rows = file.schema_arrow, file.metadata.num_rows
     if "history" not in schema.names:
         raise UserError(f"{where} has the columns {schema.names}; expected a column 'history'")
     kind = schema.field("history").type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_string(kind.value_type):
+    if not is_list_of(kind, pa.string()):
         raise UserError(f"{where}: column 'history' is {kind}; expected list<string>")
-    if file.metadata.num_rows == 0:
+    if num_rows == 0:
         raise UserError(f"{where} has no rows; at least one history is needed to observe codes")

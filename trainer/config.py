@@ -57,6 +57,7 @@ class TokenizerConfig:
       num_heads: attention heads of "self_attention"; must divide dim.
       routing_iterations: of "capsules".
       dropout: rate on embeddings, attention and residual branches.
+      event_dropout: share of a history's events that a training step does not see.
     """
 
     kind: Literal["self_attention", "gru", "mean_pooling", "capsules", "multi_interest"] = "self_attention"
@@ -64,7 +65,8 @@ class TokenizerConfig:
     num_blocks: int = 1
     num_heads: int = 2
     routing_iterations: int = 3
-    dropout: float = 0.3
+    dropout: float = 0.4
+    event_dropout: float = 0.2
 
     def __post_init__(self) -> None:
         for name in ("dim", "num_blocks", "num_heads", "routing_iterations"):
@@ -74,7 +76,9 @@ class TokenizerConfig:
             self.kind != "self_attention" or self.dim % self.num_heads == 0,
             f"tokenizer.num_heads {self.num_heads} does not divide tokenizer.dim {self.dim}",
         )
-        _require(0 <= self.dropout < 1, f"tokenizer.dropout is {self.dropout}; it must be in [0, 1)")
+        for name in ("dropout", "event_dropout"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"tokenizer.{name} is {value}; it must be in [0, 1)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +103,10 @@ class QuantizerConfig:
         assigned; 0 takes the nearest.
       revive_fraction: a codeword whose average count is below this fraction of the mean count is
         placed anew on a random token of the batch; 0 turns revival off.
-      warmup_epochs: epochs trained unquantised before k-means places the codewords.
+      raw_share: share of training queries that are scored unquantised, so that scores of tokens as
+        they are stay good too (the servable's rescored sums).
+      warmup_epochs: at most so many epochs are trained unquantised before k-means places the codewords;
+        fewer if validation stops to gain.
     """
 
     structure: Literal["residual", "separate", "product", "none"] = "residual"
@@ -113,7 +120,8 @@ class QuantizerConfig:
     balance_weight: float = 0.0
     size_discount: float = 0.0
     revive_fraction: float = 0.05
-    warmup_epochs: int = 5
+    raw_share: float = 0.5
+    warmup_epochs: int = 40
 
     def __post_init__(self) -> None:
         for name in ("num_query_tokens", "num_vectors", "num_codebooks", "num_codewords"):
@@ -132,6 +140,7 @@ class QuantizerConfig:
             f"quantizer.num_vectors {self.num_vectors} does not divide quantizer.num_query_tokens"
             f" {self.num_query_tokens}: each vector is quantised in equally many levels",
         )
+        _require(0 <= self.raw_share < 1, f"quantizer.raw_share is {self.raw_share}; it must be in [0, 1)")
         _require(0 < self.decay < 1, f"quantizer.decay is {self.decay}; it must be in (0, 1)")
         _require(
             self.gradient != "commit_only" or self.commit_weight > 0,
@@ -289,7 +298,7 @@ class TrainingConfig:
       deterministic: bit-equal results from equal seeds (slower).
     """
 
-    epochs: int = 40
+    epochs: int = 80
     batch_events: int = 800
     learning_rate: float = 0.003
     warmup_steps: int = 100

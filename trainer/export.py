@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def export(
 
     Args:
       model: with its codebooks active.
-      catalogue: columns item_id, title and genres, one entry a row.
+      catalogue: columns item_id, title, genres and any others, one entry a row.
       queries: histories (rows, oldest first) whose codes an index of observed codes covers.
       directory: where to; replaced as a whole when the export is complete.
 
@@ -182,4 +183,5 @@ def _describe(model: SparCode) -> dict[str, Any]:
         "bias": float(model.bias),
         "max_history": model.config.data.max_history,
         "num_events": 0 if model.event_lists is None else model.config.num_events,
+        "features": dataclasses.asdict(model.config.features),
     }

@@ -14,6 +14,8 @@ from trainer.layers.quantizer import VectorQuantizer
 from trainer.layers.token_scorer import TokenScorer
 from trainer.sequence_model import Batch, Scores, SequenceModel, mean_or_zero
 
+_RAW_SEED = 1 << 33  # draws of its own, apart from those of negatives and dropout
+
 
 class SparCode(SequenceModel):
     """SparCode (Su et al., SIGIR 2023).
@@ -70,7 +72,7 @@ class SparCode(SequenceModel):
 
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; the extra loss is commitment, balance of codes and sparsity of scores."""
-        quantized, config = self.quantize(batch.queries), self.config
+        quantized, config = self._some_raw(self.quantize(batch.queries), batch.step), self.config
         positive = tf.reduce_sum(self._own_contributions(quantized, batch.positives[:, None], batch.step), [1, 2])
         negative, contribution = self._shared_scores(quantized, batch.negatives.rows, batch.step)
         extra = config.loss.sparsity_weight * contribution
@@ -80,6 +82,16 @@ class SparCode(SequenceModel):
         if config.quantizer.balance_weight:
             extra += config.quantizer.balance_weight * tf.reduce_mean(self.quantizer.balance(quantized))
         return Scores(positive, negative, extra, quantized)
+
+    def _some_raw(self, quantized: Quantized, step: tf.Tensor | None) -> Quantized:
+        """Leaves the output of some queries of a training step unquantised."""
+        share = self.config.quantizer.raw_share
+        if step is None or not share or not self.is_quantized:
+            return quantized
+        seed = tf.stack([tf.constant(self.config.training.seed, tf.int64), step]) + _RAW_SEED
+        is_raw = tf.random.stateless_uniform([tf.shape(quantized.tokens)[0], 1, 1], seed) < share
+        raw = self.quantizer.unquantized(quantized.tokens)
+        return quantized._replace(output=tf.where(is_raw, raw, quantized.output))
 
     def _own_contributions(self, quantized: Quantized, items: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
         """relu(S + b) of the tokens of query p with its own items `[P, W]`: `[P, K_u, W]`."""

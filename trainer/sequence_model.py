@@ -16,6 +16,8 @@ from trainer.layers.quantized import Quantized
 from trainer.layers.tokenizers import PADDING, make_tokenizer, with_start
 from trainer.tasks import SampledSoftmax
 
+_EVENT_DROPOUT_SEED = 1 << 32  # draws of its own, apart from those of negatives
+
 
 class Negatives(NamedTuple):
     """Items shared as negatives by a batch: `rows [S]` and their sampling probability `[S]`."""
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     positives: tf.Tensor
     negatives: Negatives
     places: tf.Tensor
+    step: tf.Tensor | None
     step: tf.Tensor | None = None
 
 
@@ -172,10 +175,18 @@ class SequenceModel(tfrs.Model):
           `[B, T, V, D]`.
         """
         events = with_start(windows, self.start_row)
-        present = events != PADDING
+        present = self._kept(events != PADDING, step)
         scale = self.config.tokenizer.dim**0.5
         vectors = self.item_vectors(tf.maximum(events, 0), step) * scale * tf.cast(present, tf.float32)[..., None]
         return tf.math.l2_normalize(self.tokenizer(vectors, present, step), -1)
+
+    def _kept(self, present: tf.Tensor, step: tf.Tensor | None) -> tf.Tensor:
+        """`present [B, T]` without the events that event dropout leaves out of a training step."""
+        rate = self.config.tokenizer.event_dropout
+        if step is None or not rate:
+            return present
+        seed = tf.stack([tf.constant(self.config.training.seed, tf.int64), step]) + _EVENT_DROPOUT_SEED
+        return present & (tf.random.stateless_uniform(tf.shape(present), seed) >= rate)
 
     def last_query_vectors(self, windows: tf.Tensor) -> tf.Tensor:
         """Unit query vectors `[B, V, D]` of whole histories `[B, T]`."""

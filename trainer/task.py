@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from protos.errors import UserError, run_cli
@@ -56,7 +57,8 @@ def train(
       parts: training sees `parts.train` only; validation chooses the epoch.
       config: the whole configuration; written to `job_dir/config.yaml`.
       job_dir: gets config.yaml, checkpoints/ and logs/.
-      kind: makes the model of a configuration, item counts and `catalogue` columns: SparCode, or a baseline to train alike.
+      kind: makes the model of a configuration, item counts and `catalogue` columns: SparCode, or a baseline to
+        train alike.
 
     Raises:
       UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
@@ -96,7 +98,10 @@ def _validation(parts: Split, config: Config) -> EvaluationQueries:
 def _claim(job_dir: pathlib.Path, config: Config, parts: Split) -> None:
     """Writes what the run is made from, or checks that the run found here is made from the same."""
     job_dir.mkdir(parents=True, exist_ok=True)
-    claims = {"config.yaml": ("configuration", config.to_yaml()), "data.sha256": ("data", _checksum(parts) + "\n")}
+    claims = {
+        "config.yaml": ("configuration", config.to_yaml()),
+        "data.sha256": ("data", _checksum(parts, config) + "\n"),
+    }
     for name, (what, text) in claims.items():
         path = job_dir / name
         if not path.exists():
@@ -108,11 +113,14 @@ def _claim(job_dir: pathlib.Path, config: Config, parts: Split) -> None:
     write_item_ids(job_dir, parts.catalogue.item_id)
 
 
-def _checksum(parts: Split) -> str:
-    """SHA-256 of what training sees: the catalogue's ids and every user's events."""
+def _checksum(parts: Split, config: Config) -> str:
+    """SHA-256 of what training sees: the catalogue's ids and declared columns, and every user's events."""
     digest = hashlib.sha256("\n".join(parts.catalogue.item_id).encode())
     for events in (*parts.train, *parts.validation):
         digest.update(np.int64(len(events)).tobytes() + events.astype("<i4").tobytes())
+    columns = parts.catalogue.columns()
+    for name in (feature.name for feature in config.features.items if feature.name in columns):
+        digest.update(pa.record_batch({name: columns[name]}).serialize())
     return digest.hexdigest()
 
 

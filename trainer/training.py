@@ -57,7 +57,13 @@ class RunState(tf.Module):
         self.best_score = tf.Variable(-1.0, dtype=tf.float64)
         self.best_epoch = tf.Variable(0, dtype=tf.int64)
         self.rounds_without_gain = tf.Variable(0, dtype=tf.int64)
+        self.warmed_up = tf.Variable(False)
         self.finished = tf.Variable(False)
+
+    def begin_phase(self) -> None:
+        """Forgets the scores of the phase before, which were of another model."""
+        self.best_score.assign(-1.0)
+        self.rounds_without_gain.assign(0)
 
 
 class Run:
@@ -80,7 +86,7 @@ class Run:
 
     def save_best(self) -> None:
         """Writes the weights as the best so far."""
-        self._best.save(checkpoint_number=int(self.state.epoch))
+        self._best.save()
 
     def restore_best(self) -> None:
         """Puts the best weights back into the model."""
@@ -90,21 +96,35 @@ class Run:
 
 
 class CodebookStart(tf.keras.callbacks.Callback):
-    """Places the codewords by k-means once the unquantised warm-up is over."""
+    """Places the codewords by k-means over the best unquantised model, once the warm-up is over."""
 
-    def __init__(self, batches: WindowBatches, config: TrainingConfig) -> None:
+    def __init__(self, run: Run, batches: WindowBatches, config: TrainingConfig) -> None:
         super().__init__()
-        self.batches, self.training = batches, config
+        self.checkpoints, self.state, self.batches, self.training = run, run.state, batches, config
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Acts at the first epoch after the warm-up."""
+        if bool(self.state.warmed_up) or epoch >= self.model.quantizer.config.warmup_epochs:
+            self._start()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Acts if there was no epoch after the warm-up: the codes then are those of k-means alone."""
+        self._start()
+
+    def _start(self) -> None:
         quantizer = self.model.quantizer
-        if bool(quantizer.active) or epoch < quantizer.config.warmup_epochs:
+        if bool(quantizer.active):
             return
+        step = self.model.step.numpy()
+        self.checkpoints.restore_best()
+        self.model.step.assign(step)  # the data and the masks of dropout go on
         vectors, per_step = self._query_vectors()
         codebooks, shares = start_codebooks(vectors, quantizer.config, self.training.seed)
         tokens_per_slot = quantizer.config.num_query_tokens / quantizer.config.num_slots
         quantizer.activate(codebooks, (shares * per_step * tokens_per_slot).astype(np.float32))
+        self.state.begin_phase()
+        # What there is now is the best of what has codes, until an epoch does better.
+        self.checkpoints.save_best()
 
     def _query_vectors(self) -> tuple[np.ndarray, float]:
         """Query vectors `[P, V, D]` of a sample of training positions, and how many positions a step has."""
@@ -128,16 +148,14 @@ class Validation(tf.keras.callbacks.Callback):
         self.ranker: ModelRanker | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Evaluates every `validate_every` epochs, once the model is what will be served."""
+        """Evaluates every `validate_every` epochs."""
         self.state.epoch.assign(epoch + 1)
         if (epoch + 1) % self.training.validate_every and epoch + 1 < self.training.epochs:
             return
         self.ranker = self.ranker or ModelRanker(self.model)
         metrics = evaluate(self.ranker, self.queries)
         logs.update({f"val_{name}": value for name, value in metrics.means().items()})
-        if has_codes(self.model):
-            if not bool(self.model.quantizer.active):
-                return
+        if has_codes(self.model) and bool(self.model.quantizer.active):
             logs.update(code_diagnostics(self.model))
         self._keep_best(metrics.means()[SELECTED_BY])
 
@@ -150,6 +168,12 @@ class Validation(tf.keras.callbacks.Callback):
         else:
             self.state.rounds_without_gain.assign_add(1)
         if int(self.state.rounds_without_gain) >= self.training.patience:
+            self._end_phase()
+
+    def _end_phase(self) -> None:
+        if has_codes(self.model) and not bool(self.state.warmed_up) and not bool(self.model.quantizer.active):
+            self.state.warmed_up.assign(True)
+        else:
             self.model.stop_training = True
 
 
@@ -245,7 +269,7 @@ def fit(
         batches = WindowBatches(windows, config.batch_events, config.seed)
         callbacks = [Validation(run, validation, config), Progress(label, epoch, config.epochs)]
         if has_codes(model):
-            callbacks.insert(0, CodebookStart(batches, config))
+            callbacks.insert(0, CodebookStart(run, batches, config))
         callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
         callbacks.append(Saver(run, config))
         model.fit(
@@ -257,4 +281,6 @@ def fit(
             verbose=0,
         )
     run.restore_best()
+    if float(run.state.best_score) < 0:  # the codes came after the last epoch
+        run.state.best_score.assign(evaluate(ModelRanker(model), validation).means()[SELECTED_BY])
     return FitResult(float(run.state.best_score), int(run.state.best_epoch), int(run.state.epoch))

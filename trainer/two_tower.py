@@ -15,7 +15,9 @@ class TwoTower(SequenceModel):
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; there is no extra loss."""
         queries = batch.queries[:, 0]
-        own = tf.reduce_sum(queries * self.item_vectors(batch.positives, batch.step), -1) / self.config.scorer.temperature
+        own = (
+            tf.reduce_sum(queries * self.item_vectors(batch.positives, batch.step), -1) / self.config.scorer.temperature
+        )
         own += self.item_biases(batch.positives, batch.step)
         return Scores(own, self._scores(queries, batch.negatives.rows, batch.step), tf.zeros([]))
 

@@ -105,10 +105,10 @@ def checksum(interactions: Interactions) -> str:
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    """`section.field` to value, but for the seed, which each run has its own of."""
+    """`section.field` to value as JSON reads it, but for the seed, which each run has its own of."""
     return {
         f"{section}.{field}": value
-        for section, fields in dataclasses.asdict(config).items()
+        for section, fields in json.loads(json.dumps(dataclasses.asdict(config))).items()
         for field, value in fields.items()
         if (section, field) != ("training", "seed")
     }

@@ -27,7 +27,7 @@ def run_all(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]], jobs: i
             for future in as_completed(futures):
                 future.result()
         except BaseException:
-            processes.shutdown(wait=False, cancel_futures=True)
+            processes.shutdown(cancel_futures=True)
             raise
 
 

@@ -20,18 +20,18 @@ def _tensorflow_started() -> None:
 
 @pytest.fixture(scope="session")
 def residual_export(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """40 items, 12 codes."""
+    """40 items, 12 codes, ready lists of three items in four."""
     return write_tiny_export(tmp_path_factory.mktemp("residual") / "export")
 
 
 @pytest.fixture(scope="session")
 def product_export(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """40 items, 16 codes of two codebooks."""
+    """40 items, 16 codes of two codebooks, and ready lists."""
     return write_tiny_export(tmp_path_factory.mktemp("product") / "export", PRODUCT)
 
 
 @pytest.fixture(scope="session")
 def wide_export(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Three tiles, the last of 309 items, and two chunks of codes, the last of 64."""
+    """Three tiles, the last of 309 items, and two chunks of codes, the last of 64; thousands of ready lists."""
     spec = TinySpec(num_items=8501, num_query_tokens=2, num_codewords=160, dim=16, bias=0.5)
     return write_tiny_export(tmp_path_factory.mktemp("wide") / "export", spec)

@@ -6,6 +6,7 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from beam_index.reader import block_tiles, posting_lists
 
@@ -35,6 +36,12 @@ def expected_lists(table: np.ndarray, bias: float, limit: int, keys: list[int] |
     """The lists of an index from all scores `[C, I]`."""
     keys = list(range(len(table))) if keys is None else keys
     return [expected_list(key, table[key], bias, limit) for key in keys]
+
+
+def ready_lists(export: pathlib.Path, bias: float) -> list[List]:
+    """The ready lists of an export as an index must hold them."""
+    rows = pq.read_table(export / "lists.parquet").to_pylist()
+    return [List(row["key"], float(np.float32(-bias)), row["items"], row["scores"]) for row in rows]
 
 
 def written_lists(index: pathlib.Path) -> list[List]:

@@ -1,10 +1,12 @@
-"""Exports whose scorer is a table, so that a test chooses every score and knows it exactly."""
+"""Exports whose scorer is a table and whose ready lists are given, so that a test chooses every score of an index."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import shutil
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from beam_index.geometry import CALL_ITEMS, CHUNK_CODES
-from protos.artifact import new_artifact, read_manifest, write_manifest
+from protos.artifact import new_artifact, write_manifest
 from tests.support.exports import EXPORT_FORMAT, TinySpec, item_ids
 
 
@@ -60,21 +62,48 @@ class DeepScorer(tf.Module):
 
 def replace_scorer(export: pathlib.Path, scorer: tf.Module) -> pathlib.Path:
     """Puts another scorer into an export and renews its manifest."""
-    manifest = read_manifest(export, EXPORT_FORMAT)
     shutil.rmtree(export / "scorer")
     tf.saved_model.save(scorer, str(export / "scorer"), signatures=scorer.__call__.get_concrete_function())
+    return renew_manifest(export)
+
+
+def renew_manifest(export: pathlib.Path) -> pathlib.Path:
+    """Makes an export whole again after a test has put other files into it."""
+    manifest = json.loads((export / "manifest.json").read_text())
     write_manifest(export, EXPORT_FORMAT, model=manifest["model"], versions=manifest["versions"])
     return export
 
 
-def write_table_export(directory: pathlib.Path, table: np.ndarray, bias: float = 0.0) -> pathlib.Path:
-    """An export of one slot and one codebook whose scores are `table [C, I]`; it has no query model."""
+def lists_table(lists: Iterable[tuple[int, list[int], list[float]]] = ()) -> pa.Table:
+    """The content of `lists.parquet` from keys, rows and scores."""
+    keys, items, scores = zip(*lists, strict=True) if lists else ((), (), ())
+    columns = {
+        "key": pa.array(keys, pa.int64()),
+        "items": pa.array(items, pa.list_(pa.int32())),
+        "scores": pa.array(scores, pa.list_(pa.float32())),
+    }
+    return pa.table(columns)
+
+
+def write_table_export(
+    directory: pathlib.Path, table: np.ndarray, bias: float = 0.0, ready: pa.Table | None = None, group: int = 100
+) -> pathlib.Path:
+    """An export of one slot and one codebook; it has no query model.
+
+    Args:
+      directory: to write.
+      table: `[C, I]` scores.
+      bias: of the model.
+      ready: the content of `lists.parquet`; None: no lists.
+      group: rows of a row group of it.
+    """
     num_codes, num_items = table.shape
-    spec = TinySpec(num_items=num_items, num_query_tokens=1, num_codewords=num_codes, bias=bias)
+    spec = TinySpec(num_items=num_items, num_query_tokens=1, num_codewords=num_codes, bias=bias, num_events=0)
     with new_artifact(directory) as building:
         scorer = TableScorer(table)
         tf.saved_model.save(scorer, str(building / "scorer"), signatures=scorer.__call__.get_concrete_function())
         pq.write_table(pa.table({"item_id": item_ids(spec)}), building / "items.parquet")
+        pq.write_table(lists_table() if ready is None else ready, building / "lists.parquet", row_group_size=group)
         model = dataclasses.asdict(spec) | {"num_slots": spec.num_slots}
         write_manifest(building, EXPORT_FORMAT, model=model, versions={})
     return directory

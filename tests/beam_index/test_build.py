@@ -14,13 +14,14 @@ from beam_index.build import main, run_here
 from beam_index.files import write_records
 from beam_index.options import parse
 from beam_index.plan import make_plan
-from protos.artifact import read_manifest
+from protos.artifact import read_manifest, write_manifest
 from protos.errors import UserError
-from tests.beam_index.oracle import written_bytes, written_lists
-from tests.beam_index.tables import TableScorer, replace_scorer, write_table_export
+from tests.beam_index.oracle import ready_lists, written_bytes, written_lists
+from tests.beam_index.tables import TableScorer, lists_table, replace_scorer, write_table_export
 from tests.support.exports import EXPORT_FORMAT
 
 IN_MEMORY = "--direct_running_mode=in_memory"
+READY = lists_table([(3, [4, 0], [2.0, 1.0]), (7, [1], [0.5])])
 
 
 def build(model, index, *options):
@@ -34,23 +35,25 @@ def snapshot(directory: pathlib.Path) -> dict[str, bytes]:
 def test_the_manifest_reconciles_with_the_files(residual_export, tmp_path):
     index = tmp_path / "index"
     report = build(residual_export, index, "--postings_per_code=4", "--num_shards=2")
-    manifest = read_manifest(index, "sparcode.index/1")
+    manifest = read_manifest(index, "sparcode.index/2")
     assert report.manifest == manifest
     lists = written_lists(index)
+    ready = ready_lists(residual_export, bias=0.1)
     listed = {item for each in lists for item in each.items}
     export = read_manifest(residual_export, EXPORT_FORMAT)
     assert manifest["model_fingerprint"] == export["fingerprint"]
     assert manifest["model"] == export["model"]
     assert manifest["counts"] == {
         "codes": 12,
+        "ready_lists": len(ready),
         "postings": sum(len(each.items) for each in lists),
         "empty_lists": sum(not each.items for each in lists),
         "items_in_no_list": 40 - len(listed),
     }
     assert manifest["items"] == 40
-    assert manifest["codes"] == len(lists) == 12
+    assert manifest["codes"] == 12
+    assert manifest["ready_lists"] == len(lists) - 12 == len(ready) > 0
     assert manifest["postings"] == manifest["counts"]["postings"] > 0
-    assert manifest["counts"]["items_in_no_list"] > 0
     assert manifest["block"] == {"bits": 8, "tile_items": 4096}
     assert manifest["options"] == {"postings_per_code": 4, "codes": "all", "num_shards": 2}
     assert set(manifest["versions"]) == {"python", "tensorflow", "apache-beam", "numpy"}
@@ -92,9 +95,11 @@ def test_queries_of_ones_own_choose_the_observed_codes(residual_export, tmp_path
 
 def test_the_summary_tells_what_was_built(residual_export, tmp_path):
     text = str(build(residual_export, tmp_path / "index", "--postings_per_code=4"))
-    postings = read_manifest(tmp_path / "index", "sparcode.index/1")["postings"]
-    assert "12 (all)" in text
-    assert f"{postings}, {postings / 12:.1f} a list" in text
+    lists = written_lists(tmp_path / "index")
+    postings = sum(len(each.items) for each in lists)
+    assert "12 (all), 0 lists empty" in text
+    assert f"ready lists       {len(lists) - 12}\n" in text
+    assert f"{postings}, {postings / len(lists):.1f} a list" in text
     assert "of 40" in text
 
 
@@ -102,8 +107,14 @@ def test_an_index_is_replaced(residual_export, product_export, tmp_path):
     index = tmp_path / "index"
     build(residual_export, index)
     build(product_export, index)
-    assert [each.key for each in written_lists(index)] == list(range(16))
+    assert [each.key for each in written_lists(index)][:16] == list(range(16))
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_an_index_of_an_older_format_is_replaced(residual_export, tmp_path):
+    write_manifest(tmp_path, "sparcode.index/1")
+    build(residual_export, tmp_path)
+    assert read_manifest(tmp_path, "sparcode.index/2")["codes"] == 12
 
 
 BAD_SCORES = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
@@ -135,15 +146,24 @@ def test_a_failing_build_leaves_the_old_index_as_it_was(residual_export, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if "index" in path.name] == ["index"]
 
 
-@pytest.mark.parametrize(("kind", "options"), [("postings", ["--no_block"]), ("block", [])])
-def test_files_that_hold_less_than_was_made_are_no_index(residual_export, tmp_path, monkeypatch, kind, options):
+@pytest.mark.parametrize(
+    ("kind", "ready", "error", "message"),
+    [
+        ("postings", None, RuntimeError, r"codes_scored is 3, its files hold 2"),
+        ("postings", READY, UserError, r"runner lost records: the files hold 1 ready lists, expected 2; no index"),
+        ("block", READY, UserError, r"runner lost records: the block holds 0 items"),
+    ],
+)
+def test_files_that_hold_less_than_was_made_are_no_index(tmp_path, monkeypatch, kind, ready, error, message):
+    export = write_table_export(tmp_path / "export", np.ones((3, 5), np.float32), ready=ready)
+
     def lossy(path, records):
         write_records(path, list(records)[:-1] if path.name.startswith(kind) else records)
 
     monkeypatch.setattr("beam_index.pipeline.write_records", lossy)
-    with pytest.raises((RuntimeError, UserError), match=r"codes_scored is 12, its files hold 11|holds 0 items"):
-        build(residual_export, tmp_path / "index", *options)
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(error, match=message):
+        build(export, tmp_path / "index", *(["--no_block"] if kind == "postings" else []))
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
 
 class FlatScorer(TableScorer):
@@ -181,10 +201,10 @@ def damage(export: pathlib.Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no manifest", r"has no manifest\.json: it is not a complete sparcode\.export/1"),
+        ("no manifest", r"has no manifest\.json: it is not a complete sparcode\.export/2"),
         ("truncated", r"items\.parquet has \d+ bytes, its manifest says \d+"),
         ("missing file", r"queries\.parquet is missing"),
-        ("other format", r"format is 'sparcode\.export/9', expected 'sparcode\.export/1'"),
+        ("other format", r"format is 'sparcode\.export/9', expected 'sparcode\.export/2'"),
     ],
 )
 def test_a_damaged_export_is_refused_before_work_starts(residual_export, tmp_path, kind, message):
@@ -309,5 +329,5 @@ def test_where_tensorflow_runs_several_threads_an_op_the_build_takes_a_process_o
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")  # see conftest.py
     main(["--model", str(residual_export), "--output", str(tmp_path / "index"), "--no-progress"])
     assert "12 (all)" in capsys.readouterr().out
-    manifest = read_manifest(tmp_path / "index", "sparcode.index/1")
-    assert manifest["codes"] == len(written_lists(tmp_path / "index"))
+    manifest = read_manifest(tmp_path / "index", "sparcode.index/2")
+    assert manifest["codes"] + manifest["ready_lists"] == len(written_lists(tmp_path / "index"))

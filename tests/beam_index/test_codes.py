@@ -7,7 +7,7 @@ import tensorflow as tf
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
-from beam_index.codes import BATCH_QUERIES, Codes, UnionOfKeys, batches, pad
+from beam_index.codes import BATCH_QUERIES, Codes, EncodeKeys, UnionOfKeys, batches, pad
 from beam_index.plan import Plan
 from protos.artifact import read_manifest
 from protos.codes import CodeSpace
@@ -22,6 +22,7 @@ def plan(export, queries) -> Plan:
         directory="",
         num_items=model["num_items"],
         space=space,
+        num_ready_lists=0,
         bias=model["bias"],
         postings_per_code=5,
         queries=None if queries is None else str(queries),
@@ -29,6 +30,14 @@ def plan(export, queries) -> Plan:
         num_shards=1,
         journal="",
     )
+
+
+def observed(export, histories) -> set[int]:
+    """The keys of the quantised tokens of some histories: the first columns of what the query model gives."""
+    query = tf.saved_model.load(str(export / "query")).signatures["serving_default"]
+    num_tokens = read_manifest(export, EXPORT_FORMAT)["model"]["num_query_tokens"]
+    found = [query(history=tf.constant([history]))["keys"].numpy()[0, :num_tokens] for history in histories]
+    return set(np.concatenate(found).tolist())
 
 
 def assert_codes(a_plan: Plan, expected: set[int]) -> None:
@@ -49,22 +58,28 @@ def test_all_codes_are_the_whole_space(export, size, request):
 @pytest.mark.parametrize("export", ["residual_export", "product_export"])
 def test_observed_codes_are_those_of_the_queries_and_no_others(export, request):
     directory = request.getfixturevalue(export)
-    query = tf.saved_model.load(str(directory / "query")).signatures["serving_default"]
-    expected = set()
-    for history in pq.read_table(directory / "queries.parquet")["history"].to_pylist():
-        expected |= set(query(history=tf.constant([history]))["keys"].numpy().ravel().tolist())
-    assert_codes(plan(directory, directory / "queries.parquet"), expected)
+    histories = pq.read_table(directory / "queries.parquet")["history"].to_pylist()
+    assert_codes(plan(directory, directory / "queries.parquet"), observed(directory, histories))
+
+
+def test_keys_of_events_are_no_codes(residual_export):
+    """Were they let in, the scorer would be asked for codes that it does not have."""
+    encode = EncodeKeys(plan(residual_export, None))
+    encode.setup()
+    histories = pq.read_table(residual_export / "queries.parquet")["history"].to_pylist()
+    query = tf.saved_model.load(str(residual_export / "query")).signatures["serving_default"]
+    given = {key for each in histories for key in query(history=tf.constant([each]))["keys"].numpy().ravel().tolist()}
+    assert -1 in given
+    assert max(given) >= 12
+    (keys,) = encode.process(histories)
+    assert keys.tolist() == sorted(given & set(range(12)))
 
 
 def test_histories_past_a_batch_empty_and_missing_ones_count(residual_export, tmp_path):
-    query = tf.saved_model.load(str(residual_export / "query")).signatures["serving_default"]
     histories = [["item-1"]] * (BATCH_QUERIES + 3) + [[], None, ["", "no such item"], ["item-7", None]]
     queries = tmp_path / "queries.parquet"
     pq.write_table(pa.table({"history": pa.array(histories, pa.list_(pa.string()))}), queries, row_group_size=100)
-    expected = set()
-    for history in (["item-1"], [""], ["item-7"]):
-        expected |= set(query(history=tf.constant([history]))["keys"].numpy().ravel().tolist())
-    assert_codes(plan(residual_export, queries), expected)
+    assert_codes(plan(residual_export, queries), observed(residual_export, [["item-1"], [""], ["item-7"]]))
 
 
 def test_batches_hold_every_history_once():

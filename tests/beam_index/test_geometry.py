@@ -9,6 +9,7 @@ from beam_index.geometry import (
     chunk_span,
     cut_by_shard,
     shard_of,
+    shard_span,
     tile_count,
     tile_span,
 )
@@ -24,6 +25,9 @@ def test_shards_take_every_position_once_in_order_and_evenly(count, num_shards):
     assert shards[0] >= 0
     assert shards[-1] < num_shards
     assert max(sizes) - min(sizes) <= 1
+    spans = [shard_span(shard, num_shards, count) for shard in range(num_shards)]
+    assert [shard for shard, span in enumerate(spans) for _ in range(span.start, span.stop)] == shards
+    assert [position for span in spans for position in range(span.start, span.stop)] == list(range(count))
 
 
 @given(data=st.data(), count=COUNTS, num_shards=st.integers(1, 80))

@@ -5,6 +5,7 @@ import random
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.pvalue import TaggedOutput
 
@@ -12,7 +13,7 @@ from beam_index import pipeline as build_pipeline
 from beam_index.build import run_here
 from beam_index.reader import block_tiles
 from protos.errors import UserError
-from tests.beam_index.oracle import expected_lists, written_block, written_bytes, written_lists
+from tests.beam_index.oracle import expected_lists, ready_lists, written_block, written_bytes, written_lists
 from tests.beam_index.tables import DeepScorer, replace_scorer, write_table_export
 from tests.support.exports import TinySpec, write_tiny_export
 
@@ -160,9 +161,17 @@ def test_a_deep_scorer_gives_the_same_index_in_one_thread_and_in_many(tmp_path):
 
 def test_more_shards_than_lists_leave_some_empty(residual_export, tmp_path):
     one = build(residual_export, tmp_path / "one", IN_MEMORY)
-    many = build(residual_export, tmp_path / "many", IN_MEMORY, "--num_shards=20")
+    many = build(residual_export, tmp_path / "many", IN_MEMORY, "--num_shards=60")
     require_same_bytes(many, one)
-    assert len(list(many.glob("postings-*-of-00020.tfrecord"))) == 20
+    shards = list(many.glob("postings-*-of-00060.tfrecord"))
+    assert len(shards) == 60
+    assert sum(shard.stat().st_size > 0 for shard in shards) == len(written_lists(one)) < 60
+
+
+def test_a_scorer_needs_no_signature_but_the_one_that_is_called(residual_export, tmp_path):
+    export = write_tiny_export(tmp_path / "export", signatures=["serving_default"])
+    index = build(export, tmp_path / "index", IN_MEMORY)
+    require_same_bytes(index, build(residual_export, tmp_path / "same", IN_MEMORY))
 
 
 def test_shards_cut_the_lists_in_ascending_order_of_keys(wide_export, tmp_path):
@@ -173,14 +182,18 @@ def test_shards_cut_the_lists_in_ascending_order_of_keys(wide_export, tmp_path):
         "manifest.json",
         *(f"postings-0000{shard}-of-00003.tfrecord" for shard in range(3)),
     ]
-    assert [each.key for each in written_lists(index)] == list(range(320))
+    ready = pq.read_table(wide_export / "lists.parquet")["key"].to_pylist()
+    assert [each.key for each in written_lists(index)] == [*range(320), *ready]
 
 
 def test_observed_codes_get_the_lists_that_they_have_among_all(wide_export, reference, tmp_path):
     index = build(wide_export, tmp_path / "index", "--postings_per_code=100", "--codes=observed", IN_MEMORY)
     everything = {each.key: each for each in written_lists(reference)}
     found = written_lists(index)
-    assert 0 < len(found) < len(everything)
-    for each in found:
+    codes = [each for each in found if each.key < 320]
+    assert 0 < len(codes) < 320
+    assert found[len(codes) :] == ready_lists(wide_export, bias=0.5)
+    assert {len(tile.offset) for tile in block_tiles(index)} == {len(codes)}
+    for each in codes:
         assert each.items == everything[each.key].items
         np.testing.assert_allclose(each.scores, everything[each.key].scores, rtol=1e-4, atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import time
 
+import pyarrow as pa
 import pytest
 
 from protos.errors import UserError
@@ -15,7 +16,10 @@ from trainer.data.interactions import Interactions, Items
 
 EXPECTED = [("7", "10", 20), ("7", "9", 100), ("7", "2", 100), ("11", "2", 50), ("11", "10", 200)]
 CATALOGUE = Items(
-    ("2", "9", "10"), ("Two", '"Nine" (2009)', "Heat, the (1995)"), ((), ("Musical",), ("Action", "Crime"))
+    ("2", "9", "10"),
+    ("Two", '"Nine" (2009)', "Heat, the (1995)"),
+    ((), ("Musical",), ("Action", "Crime")),
+    {"year": pa.array([None, 2009, 1995], pa.int32())},
 )
 
 

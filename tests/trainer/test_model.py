@@ -1,122 +1,178 @@
-"""The model: one scoring function, the loss, the training step."""
+"""The model: one scoring function in training, evaluation and the index; state that only training changes."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.models import NUM_ITEMS, random_sequences, small_config, small_model
-from trainer.config import LossConfig
+from tests.support.models import (
+    MEMORY,
+    NUM_ITEMS,
+    add_event_lists,
+    random_batch,
+    random_windows,
+    small_config,
+    small_model,
+)
+from trainer.config import Config
+from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
-from trainer.tasks import SampledSoftmax
 from trainer.two_tower import TwoTower
-from trainer.windows import training_windows
 
-STRUCTURES = pytest.mark.parametrize("structure", ["residual", "product"])
+KINDS = pytest.mark.parametrize("kind", [SparCode, TwoTower, LateInteraction])
+CODED = pytest.mark.parametrize("structure", ["residual", "two residuals", "separate", "product"])
+EVERY = pytest.mark.parametrize("structure", ["residual", "two residuals", "separate", "product", "none"])
 
 
-@STRUCTURES
-@pytest.mark.parametrize("hidden", [0, 4])
-def test_training_scores_equal_the_scores_the_index_is_built_from(structure, hidden):
-    model = small_model(small_config(structure, scorer={"hidden": hidden}))
-    rng = np.random.default_rng(2)
-    queries = tf.math.l2_normalize(tf.constant(rng.normal(size=(9, 8)).astype(np.float32)), -1)
-    positives = tf.constant(rng.integers(0, NUM_ITEMS, 9), tf.int32)
-    negatives = tf.constant(rng.integers(0, NUM_ITEMS, 11), tf.int32)
-    positive, negative, _, quantized = model.batch_scores(queries, positives, negatives)
-    everything = np.zeros((9, NUM_ITEMS), np.float64)
-    for query, keys in enumerate(quantized.keys.numpy()):
-        for key in keys:
-            row = model.score_codes(np.array([key]), tf.range(NUM_ITEMS)).numpy()[0].astype(np.float64)
-            everything[query] += np.maximum(row + float(model.bias), 0)
-    np.testing.assert_allclose(positive, everything[np.arange(9), positives], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(negative, everything[:, negatives.numpy()], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(model.table_scores(quantized.keys), everything, rtol=1e-5, atol=1e-5)
+def config_of(structure: str, **sections) -> Config:
+    if structure == "two residuals":
+        sections["quantizer"] = {"num_query_tokens": 4, "num_vectors": 2, **sections.get("quantizer", {})}
+        structure = "residual"
+    return small_config(structure, **sections)
+
+
+def assert_close(found, expected) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def one_code_at_a_time(model: SparCode, keys: np.ndarray) -> np.ndarray:
+    """f `[P, I]` of code keys `[P, K_u]` from `score_codes`, which the index is built with."""
+    everything = np.zeros((len(keys), NUM_ITEMS))
+    for query, token in np.ndindex(*keys.shape):
+        row = model.score_codes(keys[query, token : token + 1], tf.range(NUM_ITEMS)).numpy()[0]
+        everything[query] += np.maximum(row.astype(np.float64) + float(model.bias), 0)
+    return everything
+
+
+@CODED
+@pytest.mark.parametrize("scorer", [{"kind": "none"}, {"kind": "hybrid"}, {"kind": "dnn", "inner_product": False}])
+def test_training_scores_equal_the_scores_the_index_is_built_from(structure, scorer):
+    model = small_model(config_of(structure, scorer=scorer))
+    batch = random_batch(model)
+    scores = model.batch_scores(batch)
+    everything = one_code_at_a_time(model, scores.quantized.keys.numpy())
+    assert_close(scores.positive, everything[np.arange(9), batch.positives])
+    assert_close(scores.negative, everything[:, batch.negatives.rows.numpy()])
+    assert_close(model.table_scores(scores.quantized.keys), everything)
+
+
+def unit_items(model: SparCode) -> np.ndarray:
+    vectors = model.item_embeddings.numpy()[:NUM_ITEMS]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def test_warm_up_scores_are_those_of_the_unquantised_query():
     model = small_model(small_config(), active=False)
-    queries = tf.math.l2_normalize(tf.random.stateless_normal([5, 8], [1, 2]), -1)
-    items = tf.range(NUM_ITEMS)
-    _, scores, extra, _ = model.batch_scores(queries, items[:5], items)
-    vectors = tf.math.l2_normalize(model.item_embeddings[:NUM_ITEMS], -1)
-    first = queries @ tf.transpose(vectors) / model.config.scorer.temperature + model.item_bias
-    np.testing.assert_allclose(scores, tf.nn.relu(first + model.bias) + 2 * model.bias, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(extra, np.zeros(5))
+    batch = random_batch(model)
+    scores = model.batch_scores(batch)
+    first = batch.queries[:, 0] @ unit_items(model).T / model.config.scorer.temperature + model.item_bias
+    expected = tf.nn.relu(first + model.bias) + 2 * model.bias
+    assert_close(scores.negative, tf.gather(expected, batch.negatives.rows, axis=1))
+    assert_close(scores.positive, tf.gather(expected, batch.positives, batch_dims=1))
+    assert float(scores.extra) == 0.0
 
 
-@pytest.mark.parametrize("log_q", [True, False])
-def test_sampled_softmax_equals_the_formula(log_q):
-    rng = np.random.default_rng(0)
-    positive, negative = rng.normal(size=4), rng.normal(size=(4, 6))
-    hits = rng.random((4, 6)) < 0.2
-    probability, weight = rng.uniform(0.01, 0.5, 6), np.array([1.0, 0.0, 2.0, 0.5])
-    losses = []
-    for p in range(4):
-        total = np.exp(positive[p])
-        for s in range(6):
-            if not hits[p, s]:
-                total += np.exp(negative[p, s]) / (6 * probability[s] if log_q else 1.0)
-        losses.append(np.log(total) - positive[p])
-    found = SampledSoftmax(LossConfig(log_q=log_q))(
-        tf.constant(positive, tf.float32),
-        tf.constant(negative, tf.float32),
-        accidental_hits=tf.constant(hits),
-        sampling_probability=tf.constant(probability, tf.float32),
-        sample_weight=tf.constant(weight, tf.float32),
-    )
-    assert float(found) == pytest.approx(np.dot(losses, weight) / weight.sum(), rel=1e-5)
+@pytest.mark.parametrize("scorer", [{"kind": "none"}, {"kind": "hybrid"}, {"kind": "fm", "inner_product": False}])
+def test_the_model_without_codes_scores_vectors_as_they_are(scorer):
+    model = small_model(config_of("none", scorer=scorer))
+    batch = random_batch(model)
+    scores = model.batch_scores(batch)
+    assert scores.quantized is None
+    vectors, expected = tf.constant(unit_items(model)), np.zeros((9, NUM_ITEMS))
+    for token in range(3):
+        queries = batch.queries[:, token]
+        found = np.zeros((9, NUM_ITEMS)) + model.item_bias.numpy() / 3
+        if model.config.scorer.inner_product:
+            found += queries.numpy() @ vectors.numpy().T / model.config.scorer.temperature
+        found += model.scorer.interaction_grid(queries, tf.fill([9], token), vectors).numpy()
+        expected += np.maximum(found + float(model.bias), 0)
+    assert_close(scores.positive, expected[np.arange(9), batch.positives])
+    assert_close(scores.negative, expected[:, batch.negatives.rows.numpy()])
+    rows = tf.constant(np.tile(np.arange(NUM_ITEMS), (9, 1)), tf.int32)
+    assert_close(model.rescore(batch.queries, rows), expected)
 
 
-def test_negatives_come_from_the_batch_and_the_catalogue_with_their_probability():
-    model = small_model(small_config(loss={"in_batch_negatives": 2000, "uniform_negatives": 2000}))
-    positives = tf.constant([3, 3, 5], tf.int32)
-    rows, probability = model.sample_negatives(positives, tf.constant(4, tf.int64))
-    assert set(rows[:2000].numpy()) == {3, 5}
-    assert len(set(rows[2000:].numpy())) == NUM_ITEMS
-    popularity = model._popularity
-    np.testing.assert_allclose(probability, 0.5 * popularity[rows] + 0.5 / NUM_ITEMS, rtol=1e-6)
-    again, _ = model.sample_negatives(positives, tf.constant(4, tf.int64))
-    np.testing.assert_array_equal(rows, again)
+@EVERY
+@pytest.mark.parametrize("active", [True, False])
+def test_catalogue_scores_are_the_training_scores_of_whole_histories_and_of_their_events(structure, active):
+    model = small_model(config_of(structure, memory=MEMORY), active=active)
+    windows = tf.constant(np.concatenate([random_windows()[:, 1:], np.full((1, 6), -1, np.int32)]))
+    batch = random_batch(model)._replace(queries=model.last_query_vectors(windows), positives=tf.zeros([9], tf.int32))
+    everything = batch.negatives._replace(rows=tf.range(NUM_ITEMS))
+    tokens = model.batch_scores(batch._replace(negatives=everything)).negative
+    assert_close(model.catalogue_scores(windows), tokens)
+    add_event_lists(model)
+    events = model.event_lists.catalogue_scores(windows).numpy()
+    assert events[:-1].any()
+    assert not events[-1].any()
+    assert_close(model.catalogue_scores(windows), tokens + events)
 
 
-@STRUCTURES
-@pytest.mark.parametrize("kind", [SparCode, TwoTower])
+@CODED
+def test_rescoring_exact_codewords_gives_the_quantised_score(structure):
+    """Codebooks hold the tokens themselves, so that quantisation loses nothing."""
+    model = small_model(config_of(structure, quantizer={"num_codewords": 9}))
+    tokens = exact_tokens(model)
+    keys = model.quantizer.config.code_space.key(model.scorer.token_slots, random_codes(model))
+    rows = tf.constant(np.random.default_rng(1).integers(0, NUM_ITEMS, (9, 5)), tf.int32)
+    expected = np.take_along_axis(one_code_at_a_time(model, keys), rows.numpy(), 1)
+    assert_close(model.rescore(tf.constant(tokens), rows), expected)
+
+
+def random_codes(model: SparCode) -> np.ndarray:
+    config = model.quantizer.config
+    shape = (9, config.num_query_tokens, config.num_codebooks)
+    return np.random.default_rng(5).integers(0, config.num_codewords, shape)
+
+
+def exact_tokens(model: SparCode) -> np.ndarray:
+    """Tokens `[P, K_u, D]` of which random_codes leave nothing over: a level and all after it, in sum."""
+    config, codes = model.quantizer.config, random_codes(model)
+    tokens = np.zeros((*codes.shape[:2], model.config.tokenizer.dim), np.float32)
+    for query, token in np.ndindex(*codes.shape[:2]):
+        last = token + config.num_levels - token % config.num_levels
+        for level in range(token, last):
+            books = model.quantizer.codebooks[level % config.num_slots].numpy()
+            tokens[query, token] += np.concatenate(
+                [book[code] for book, code in zip(books, codes[query, level], strict=True)]
+            )
+    return tokens
+
+
+@pytest.mark.parametrize("structure", ["residual", "two residuals"])
+def test_residual_rescoring_takes_all_levels_but_the_last_as_codewords(structure):
+    model = small_model(config_of(structure))
+    quantized = model.quantize(random_batch(model).queries)
+    tokens, codewords = quantized.tokens.numpy(), quantized.codewords.numpy()
+    levels = model.config.quantizer.num_levels
+    expected = np.zeros((9, NUM_ITEMS))
+    vectors, biases = tf.constant(unit_items(model)), model.item_bias
+    for token in range(tokens.shape[1]):
+        taken = tokens if token % levels == levels - 1 else codewords
+        slots = tf.fill([9], token)
+        expected += np.maximum(model.scorer.grid(taken[:, token], slots, vectors, biases) + model.bias, 0)
+    rows = tf.constant(np.tile(np.arange(NUM_ITEMS), (9, 1)), tf.int32)
+    assert_close(model.rescore(quantized.tokens, rows), expected)
+
+
+@KINDS
+@EVERY
 def test_evaluation_changes_no_state(structure, kind):
-    model = small_model(small_config(structure), kind)
-    windows = training_windows(random_sequences(), 6)
+    model = small_model(config_of(structure), kind)
+    windows = tf.constant(random_windows(5))
     before = [variable.numpy() for variable in model.variables]
-    model.compute_loss(tf.constant(windows[:5]), training=False)
-    model.catalogue_scores(tf.constant(windows[:5, 1:]))
+    model.compute_loss(windows, training=False)
+    model.catalogue_scores(windows[:, 1:])
     for old, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
 
 
-@STRUCTURES
-def test_train_step_moves_weights_by_gradient_and_codebooks_by_averages(structure):
-    model = small_model(small_config(structure, quantizer={"revive_fraction": 0.0}))
-    windows = tf.constant(training_windows(random_sequences(), 6)[:8])
-    _, quantized = model._loss_and_codes(windows, training=True)
-    counts = model.quantizer.counts.numpy()
-    books = model.quantizer.codebooks.numpy()
-    weights = [variable.numpy() for variable in model.trainable_variables]
-    model.train_step(windows)
-    assert all(variable is not model.quantizer.codebooks for variable in model.trainable_variables)
-    assert int(model.step) == 1
-    assert (model.quantizer.codebooks.numpy() != books).any()
-    per_token = quantized.codes.shape[0] * quantized.codes.shape[1] / model.quantizer.config.num_slots
-    expected = 0.99 * counts.sum(-1) + 0.01 * per_token
-    np.testing.assert_allclose(model.quantizer.counts.numpy().sum(-1), expected, rtol=1e-5)
-    moved = [np.abs(old - new.numpy()).max() > 0 for old, new in zip(weights, model.trainable_variables, strict=True)]
-    assert all(moved)
-
-
-@STRUCTURES
-@pytest.mark.parametrize("kind", [SparCode, TwoTower])
+@KINDS
+@EVERY
 def test_saving_and_loading_weights_changes_no_score(structure, kind, tmp_path):
-    model = small_model(small_config(structure), kind)
-    windows = tf.constant(training_windows(random_sequences(), 6)[:5, 1:])
+    model = small_model(config_of(structure), kind)
+    windows = tf.constant(random_windows(5)[:, 1:])
     tf.train.Checkpoint(model=model).save(str(tmp_path / "weights"))
-    other = small_model(small_config(structure, training={"seed": 5}), kind)
+    other = small_model(config_of(structure, training={"seed": 5}), kind)
     assert not np.array_equal(other.catalogue_scores(windows), model.catalogue_scores(windows))
     tf.train.Checkpoint(model=other).restore(tf.train.latest_checkpoint(str(tmp_path))).assert_consumed()
     np.testing.assert_array_equal(other.catalogue_scores(windows), model.catalogue_scores(windows))

@@ -34,7 +34,9 @@ class EASEConfig:
         require(self.half_life is None or self.half_life > 0, f"half_life is {self.half_life}; it must be above 0")
 
 
-EASE_GRID = tuple(itertools.starmap(EASEConfig, itertools.product((50.0, 200.0, 800.0), (None, 5.0, 20.0))))
+EASE_GRID = tuple(
+    itertools.starmap(EASEConfig, itertools.product((50.0, 200.0, 800.0, 3200.0), (None, 2.0, 5.0, 20.0)))
+)
 
 
 class EASE(ItemToItem):
@@ -62,7 +64,8 @@ class EASE(ItemToItem):
         for rows, counts in cooccurrences(history_matrix(split.train, num_items)):
             gram[rows] = counts
         gram[np.diag_indices_from(gram)] += config.l2
-        weights = scipy.linalg.inv(gram, overwrite_a=True, assume_a="pos").astype(np.float32)
+        inverse = scipy.linalg.inv(gram, overwrite_a=True, assume_a="pos")
+        weights = inverse.T.astype(np.float32)  # symmetric; by rows, or each product with histories would copy it
         weights /= -np.diag(weights).copy()
         np.fill_diagonal(weights, 0.0)
         return cls(weights, config.half_life)

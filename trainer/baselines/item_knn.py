@@ -35,7 +35,7 @@ class ItemKNNConfig:
 
 
 ITEM_KNN_GRID = tuple(
-    itertools.starmap(ItemKNNConfig, itertools.product((50, 200, 800), (0.0, 10.0, 100.0), (None, 5.0, 20.0)))
+    itertools.starmap(ItemKNNConfig, itertools.product((50, 500), (0.0, 10.0, 100.0, 1000.0), (None, 2.0, 5.0, 20.0)))
 )
 
 
@@ -46,9 +46,9 @@ class ItemKNN(ItemToItem):
 
         s_ij = n_ij / (sqrt(n_i n_j) + shrink),
 
-    the shrunk cosine of Dacrema et al. (RecSys 2019). Each item keeps its most similar others, the
-    smaller row among equals, and a history scores an item by the sum of the similarities that its
-    events keep for it. The weights are sparse, `[I, I]` float64.
+    the shrunk cosine of Dacrema et al. (RecSys 2019). As there, each item keeps its most similar
+    others, the smaller row among equals, and its score is the sum of its similarities to those of
+    them that the history has. The weights are sparse, `[I, I]` float64.
     """
 
     @classmethod
@@ -60,7 +60,7 @@ class ItemKNN(ItemToItem):
         for rows, counts in cooccurrences(seen):
             similarities = counts / (np.outer(norms[rows], norms) + config.shrink)
             blocks.append(_keep_best(similarities, np.arange(rows.start, rows.stop), config.neighbours))
-        return cls(scipy.sparse.vstack(blocks, format="csr"), config.half_life)
+        return cls(scipy.sparse.vstack(blocks).T.tocsr(), config.half_life)
 
 
 def _keep_best(similarities: np.ndarray, items: np.ndarray, count: int) -> scipy.sparse.csr_array:

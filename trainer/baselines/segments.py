@@ -44,7 +44,7 @@ class UserSegmentsConfig:
 
 USER_SEGMENTS_GRID = tuple(
     UserSegmentsConfig(num_segments, smoothing=smoothing)
-    for num_segments, smoothing in itertools.product((8, 32, 128), (10.0, 100.0, 1000.0))
+    for num_segments, smoothing in itertools.product((8, 32, 128), (100.0, 1_000.0, 10_000.0))
 )
 
 

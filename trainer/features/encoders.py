@@ -104,7 +104,8 @@ class NumberEncoder(tf.Module):
         known = values.numpy()
         known = known[np.isfinite(known)].astype(np.float64)
         if feature.bins:
-            return BinEncoder(np.unique(np.quantile(known, np.arange(1, feature.bins) / feature.bins) if len(known) else []))
+            shares = np.arange(1, feature.bins) / feature.bins
+            return BinEncoder(np.unique(np.quantile(known, shares)) if len(known) else np.zeros(0))
         return cls(float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(0.0, 1.0)
 
     def encode(self, values: tf.Tensor) -> tf.Tensor:
@@ -135,20 +136,22 @@ class VectorEncoder(tf.Module):
     """A vector over the mean length of the vectors in training.
 
     Args:
+      feature: for errors.
       width: W.
       scale: what a vector is divided by.
     """
 
-    def __init__(self, width: int, scale: float) -> None:
+    def __init__(self, feature: FeatureConfig, width: int, scale: float) -> None:
         super().__init__()
-        self.width, self._scale = width, scale
+        self.width = width
+        self._feature, self._scale = feature, scale
 
     @classmethod
     def fit(cls, values: Raw, feature: FeatureConfig) -> VectorEncoder:
         """The width and the mean length."""
         lengths = np.linalg.norm(values.numpy(), axis=1)
         lengths = lengths[np.isfinite(lengths)]
-        return cls(int(values.shape[1]), float(lengths.mean()) or 1.0 if len(lengths) else 1.0)
+        return cls(feature, int(values.shape[1]), float(lengths.mean()) or 1.0 if len(lengths) else 1.0)
 
     def encode(self, values: tf.Tensor) -> tf.Tensor:
         """Vectors `[N, W]` to `[N, W]`; zeros where a vector is missing or holds a nan.
@@ -157,7 +160,10 @@ class VectorEncoder(tf.Module):
           UserError: the vectors are of another width.
         """
         if values.shape[1] not in (None, self.width):
-            raise UserError(f"features: vectors of {values.shape[1]} numbers, expected {self.width} as in training")
+            raise UserError(
+                f"features: {self._feature.name!r} holds vectors of {values.shape[1]} numbers, expected"
+                f" {self.width} as in training"
+            )
         known = tf.reduce_all(tf.math.is_finite(values), 1, keepdims=True)
         return tf.where(known, values / self._scale, 0.0)
 

@@ -121,9 +121,13 @@ class VectorQuantizer(tf.keras.layers.Layer):
         parts = [-1, config.num_query_tokens, config.num_codebooks, self.dim // config.num_codebooks]
         quantised = GRADIENTS[config.gradient](tf.reshape(tokens, parts), tf.reshape(codewords, parts))
         quantised = tf.reshape(quantised, [-1, *tokens.shape[1:]])
-        # Unquantised, the first level is the whole vector and nothing is left for the others.
+        return tf.where(self.active, quantised, self.unquantized(tokens))
+
+    def unquantized(self, tokens: tf.Tensor) -> tf.Tensor:
+        """The output of tokens `[P, K_u, D]` left as they are; of levels the first is the whole vector."""
+        config = self.config
         first = (np.arange(config.num_query_tokens) % config.num_levels == 0).astype(np.float32)
-        return tf.where(self.active, quantised, tokens * first[:, None])
+        return tokens * first[:, None]
 
     def codewords_of(self, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Codewords `[C, D]` and slots `[C]` int32 of code keys `[C]` int64; "none" has no codewords."""

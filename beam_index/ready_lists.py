@@ -1,0 +1,114 @@
+"""Ready lists: posting lists that the export brings along, copied into the index as they are.
+
+They are read as arrays, some hundreds of lists at a time: of a million lists, few are in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_index.geometry import Span
+from beam_index.parquet import is_list_of, open_parquet
+from beam_index.ready_checks import CURE, ListBatch, faults, null_faults
+from protos.codes import CodeSpace
+from protos.errors import UserError
+from protos.index_pb2 import PostingList
+
+BATCH_LISTS = 512
+_LIST_COLUMNS = {"items": pa.int32(), "scores": pa.float32()}
+
+
+def check_ready_lists(model: str | os.PathLike[str], space: CodeSpace, num_items: int) -> int:
+    """Reads all ready lists once, before the work starts that would be lost with them.
+
+    Args:
+      model: directory of the export. Its `lists.parquet` has the columns `key` int64, `items` list<int32>
+        and `scores` list<float32>.
+      space: the model's codes; ready lists have keys above theirs.
+      num_items: of the catalogue.
+
+    Returns:
+      How many there are.
+
+    Raises:
+      UserError: the file will not do, or a list contradicts the contract (see `ready_checks.faults`).
+    """
+    path = _path(model)
+    with _open(path) as file:
+        previous = space.size - 1
+        for table in _tables(file, Span(0, file.metadata.num_rows)):
+            for fault in null_faults(table):
+                raise _error(path, fault)
+            batch = _arrays(table)
+            for fault in faults(batch, previous, num_items, space):
+                raise _error(path, fault)
+            previous = int(batch.keys[-1])
+        return file.metadata.num_rows
+
+
+def ready_lists(model: str | os.PathLike[str], lists: Span, floor: np.float32) -> Iterator[PostingList]:
+    """Some of the ready lists, which were checked before.
+
+    Args:
+      model: directory of the export.
+      lists: their positions in the file.
+      floor: -bias of the model, the threshold of a list of which nothing was cut.
+    """
+    with _open(_path(model)) as file:
+        for table in _tables(file, lists):
+            keys, offsets, _, items, scores = _arrays(table)
+            for key, start, stop in zip(keys.tolist(), offsets[:-1], offsets[1:], strict=True):
+                yield PostingList(
+                    key=key, threshold=floor, items=items[start:stop].tolist(), scores=scores[start:stop].tolist()
+                )
+
+
+def _path(model: str | os.PathLike[str]) -> pathlib.Path:
+    return pathlib.Path(model) / "lists.parquet"
+
+
+def _open(path: pathlib.Path) -> pq.ParquetFile:
+    file = open_parquet(path, f"ready lists {path}", CURE)
+    kinds = {field.name: field.type for field in file.schema_arrow}
+    sound = kinds.get("key") == pa.int64() and all(
+        name in kinds and is_list_of(kinds[name], value) for name, value in _LIST_COLUMNS.items()
+    )
+    if not sound:
+        found = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        raise _error(path, f"the columns are {found}; expected key int64, items list<int32>, scores list<float32>")
+    return file
+
+
+def _tables(file: pq.ParquetFile, lists: Span) -> Iterator[pa.RecordBatch]:
+    """The lists at some positions, at most BATCH_LISTS at a time and at least one; skips groups of rows before them."""
+    first = 0
+    for group in range(file.num_row_groups):
+        width = file.metadata.row_group(group).num_rows
+        if first + width <= lists.start:
+            first += width
+            continue
+        for table in file.iter_batches(BATCH_LISTS, row_groups=[group], columns=["key", *_LIST_COLUMNS]):
+            if first >= lists.stop:
+                return
+            wanted = table[max(lists.start - first, 0) : max(lists.stop - first, 0)]
+            first += table.num_rows
+            if wanted.num_rows:
+                yield wanted
+
+
+def _arrays(table: pa.RecordBatch) -> ListBatch:
+    items, scores = table["items"], table["scores"]
+    item_offsets, score_offsets = (column.offsets.to_numpy() - column.offsets[0].as_py() for column in (items, scores))
+    return ListBatch(
+        table["key"].to_numpy(), item_offsets, score_offsets, items.flatten().to_numpy(), scores.flatten().to_numpy()
+    )
+
+
+def _error(path: pathlib.Path, fault: str) -> UserError:
+    return UserError(f"ready lists {path}: {fault}; {CURE}")
