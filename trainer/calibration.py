@@ -12,7 +12,7 @@ from trainer.evaluation import evaluate, top_k_unseen
 from trainer.layers.event_lists import EventLists
 from trainer.memory import fit_lists
 from trainer.model import SparCode
-from trainer.windows import pad_histories
+from trainer.windows import rows_of
 
 SELECTED_BY = "ndcg@50"
 # Of the ratio at which token scores and event scores vary alike over the catalogue; 0 leaves the memory out.
@@ -39,7 +39,7 @@ def fit_event_lists(model: SparCode, windows: np.ndarray, validation: Evaluation
     if not config.num_events:
         return None
     ages = 0.5 ** (np.arange(config.num_events)[::-1] / config.memory.half_life)
-    lists = fit_lists(windows, model.num_items, config.memory)
+    lists = fit_lists(rows_of(windows), model.num_items, config.memory)
     sample = _sample(validation, model.num_items, config.training.seed)
     tokens, events = _scores(model, EventLists(lists, ages), sample)
     unit = _spread(tokens) / max(_spread(events), 1e-9)
@@ -58,9 +58,9 @@ def _sample(queries: EvaluationQueries, num_items: int, seed: int) -> Evaluation
 
 def _scores(model: SparCode, lists: EventLists, queries: EvaluationQueries) -> tuple[np.ndarray, np.ndarray]:
     """Scores of tokens and of events `[Q, I]` each."""
-    signature = [tf.TensorSpec([None, model.config.data.max_history], tf.int32)]
-    both = tf.function(lambda w: (model.token_scores(w), lists.catalogue_scores(w)), input_signature=signature)
-    windows = pad_histories(queries.histories, model.config.data.max_history)
+    windows = model.windows_of(queries.histories)
+    signature = [tf.TensorSpec([None, *windows.shape[1:]], tf.int32)]
+    both = tf.function(lambda w: (model.token_scores(w), lists.catalogue_scores(rows_of(w))), input_signature=signature)
     parts = [both(tf.constant(windows[start : start + _BATCH])) for start in range(0, len(windows), _BATCH)]
     tokens, events = zip(*parts, strict=True)
     return np.concatenate(tokens), np.concatenate(events)

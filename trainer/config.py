@@ -351,21 +351,37 @@ class FeaturesConfig:
 
     Attributes:
       items: of each item; an item is represented by them as well as by its id.
+      events: of each event of a history, such as its rating or hour; the event that is predicted is not seen.
+      users: of who asks, added to every event of the history.
       id_dropout: share of the items whose ids are hidden in a training step, so that features learn to
         stand alone, as they must for an item without training events.
     """
 
     items: tuple[FeatureConfig, ...] = ()
+    events: tuple[FeatureConfig, ...] = ()
+    users: tuple[FeatureConfig, ...] = ()
     id_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        names = [feature.name for feature in self.items]
-        _require(len(set(names)) == len(names), f"features.items names a column twice: {', '.join(names)}")
+        for where, declared in (("features.items", self.items), ("features.events and users", self.context)):
+            names = [feature.name for feature in declared]
+            _require(len(set(names)) == len(names), f"{where} name a column twice: {', '.join(names)}")
+        for feature in self.context:
+            _require(
+                feature.name.isidentifier() and feature.name != "history",
+                f"feature {feature.name!r} of events or users cannot name an input of a query beside 'history': rename"
+                " the column to letters, digits and underscores",
+            )
         _require(0 <= self.id_dropout < 1, f"features.id_dropout is {self.id_dropout}; it must be in [0, 1)")
         _require(
-            not self.id_dropout or bool(names),
+            not self.id_dropout or bool(self.items),
             f"features.id_dropout is {self.id_dropout}, but features.items is empty: an item would be nothing",
         )
+
+    @property
+    def context(self) -> tuple[FeatureConfig, ...]:
+        """Those that a query brings with its history."""
+        return self.events + self.users
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from protos.artifact import new_artifact, write_manifest
 from protos.errors import UserError
+from trainer.features.serving import input_specs, input_vectors
 from trainer.layers.tokenizers import PADDING
 from trainer.memory import no_lists
 from trainer.model import SparCode
@@ -28,7 +29,11 @@ _LISTS_A_GROUP = 4096
 
 
 class QueryModule(tf.Module):
-    """Public item ids of a history in; codes, keys, weights, tokens and distances out."""
+    """Public item ids of a history in; codes, keys, weights, tokens and distances out.
+
+    Declared features of events and users are further inputs, by the names of their columns
+    (trainer/features/serving.py); features of an event stand at its place in `history`.
+    """
 
     def __init__(self, model: SparCode, vocabulary: str) -> None:
         super().__init__()
@@ -42,21 +47,37 @@ class QueryModule(tf.Module):
             ),
             default_value=PADDING,
         )
-        signature = [tf.TensorSpec([None, None], tf.string, name="history")]
-        self.encode = tf.function(lambda history: self._encode(model, history), input_signature=signature)
+        signature = tf.TensorSpec([None, None], tf.string, name="history")
+        context = input_specs(model.event_features, 2) | input_specs(model.user_features, 1)
+        if context:
+            encode = tf.function(lambda history, **inputs: self._encode(model, history, inputs))
+            self.signature = encode.get_concrete_function(history=signature, **context)
+        else:
+            self.encode = tf.function(lambda history: self._encode(model, history, {}), input_signature=[signature])
+            self.signature = self.encode.get_concrete_function()
 
-    def windows(self, history: tf.Tensor) -> tf.Tensor:
-        """Ids `[B, H]` to rows `[B, max_history]`: the last known ones, right-aligned, -1 on the left."""
-        rows = tf.cast(self.rows.lookup(history), tf.int32)
+    def _last_known(self, rows: tf.Tensor, values: tf.Tensor, missing: float) -> tf.Tensor:
+        """Values `[B, H, ...]` of the last known rows `[B, H]`: `[B, max_history, ...]`, right-aligned."""
         known_last = tf.argsort(tf.cast(rows != PADDING, tf.int32), axis=1, stable=True)
-        packed = tf.gather(rows, known_last, batch_dims=1)
-        padded = tf.pad(packed, [[0, 0], [self.max_history, 0]], constant_values=PADDING)
-        return padded[:, -self.max_history :]
+        packed = tf.gather(values, known_last, batch_dims=1)
+        paddings = [[0, 0], [self.max_history, 0]] + [[0, 0]] * (len(values.shape) - 2)
+        return tf.pad(packed, paddings, constant_values=missing)[:, -self.max_history :]
 
-    def _encode(self, model: SparCode, history: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _context(self, model: SparCode, rows: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+        """What inputs beside the history add to its last known events, `[B, max_history, D]`."""
+        context = []
+        if model.event_features is not None:
+            context.append(self._last_known(rows, input_vectors(model.event_features, inputs, rows), 0.0))
+        if model.user_features is not None:
+            users = input_vectors(model.user_features, inputs, rows[:, 0])
+            context.append(tf.repeat(users[:, None], self.max_history, axis=1))
+        return tf.add_n(context) if context else None
+
+    def _encode(self, model: SparCode, history: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """See the contract of run/export: history `[B, H]` string to codes, keys, weights, tokens, distances."""
-        windows = self.windows(history)
-        quantized = model.quantize(model.last_query_vectors(windows))
+        rows = tf.cast(self.rows.lookup(history), tf.int32)
+        windows = self._last_known(rows, rows, PADDING)
+        quantized = model.quantize(model.last_query_vectors(windows, self._context(model, rows, inputs)))
         keys, weights = [quantized.keys], [tf.ones_like(quantized.keys, tf.float32)]
         if model.event_lists is not None:
             rows, event_weights = model.event_lists.tokens(windows)
@@ -142,7 +163,7 @@ def _save_models(model: SparCode, ids: Sequence[str], building: pathlib.Path) ->
     vocabulary = building / _VOCABULARY
     vocabulary.write_text("".join(f"{item}\n" for item in ids), encoding="utf-8")
     query = QueryModule(model, str(vocabulary))
-    tf.saved_model.save(query, str(building / "query"), signatures=query.encode.get_concrete_function())
+    tf.saved_model.save(query, str(building / "query"), signatures=query.signature)
     scorer = ScorerModule(model)
     signatures = {
         "serving_default": scorer.score.get_concrete_function(),

@@ -13,6 +13,7 @@ from trainer.layers.quantized import Quantized
 from trainer.layers.quantizer import VectorQuantizer
 from trainer.layers.token_scorer import TokenScorer
 from trainer.sequence_model import Batch, Scores, SequenceModel, mean_or_zero
+from trainer.windows import rows_of
 
 _RAW_SEED = 1 << 33  # draws of its own, apart from those of negatives and dropout
 
@@ -149,7 +150,7 @@ class SparCode(SequenceModel):
     def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
         """f of every item, unpruned: `[B, I]`; before the codebooks exist, of the unquantised tokens."""
         scores = self.token_scores(windows)
-        return scores if self.event_lists is None else scores + self.event_lists.catalogue_scores(windows)
+        return scores if self.event_lists is None else scores + self.event_lists.catalogue_scores(rows_of(windows))
 
     def token_scores(self, windows: tf.Tensor) -> tf.Tensor:
         """f of every item without event tokens: `[B, I]`."""

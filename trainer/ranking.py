@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from trainer.evaluation import top_k_unseen
 from trainer.sequence_model import SequenceModel
-from trainer.windows import pad_histories
 
 
 class ModelRanker:
@@ -20,11 +19,10 @@ class ModelRanker:
     """
 
     def __init__(self, model: SequenceModel) -> None:
-        self._length = model.config.data.max_history
-        signature = [tf.TensorSpec([None, self._length], tf.int32)]
+        self._windows = model.windows_of
+        signature = [tf.TensorSpec([None, *model.windows_of([]).shape[1:]], tf.int32)]
         self._scores = tf.function(model.catalogue_scores, input_signature=signature)
 
     def __call__(self, histories: Sequence[np.ndarray], k: int) -> np.ndarray:
         """The k best unseen rows of each history `[B, k]` int32, best first, -1 where there are fewer."""
-        windows = tf.constant(pad_histories(histories, self._length))
-        return top_k_unseen(self._scores(windows).numpy(), histories, k)
+        return top_k_unseen(self._scores(tf.constant(self._windows(histories))).numpy(), histories, k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +10,13 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from trainer.config import Config
-from trainer.data.features import Columns
-from trainer.features import ItemFeatures, fit_features
+from trainer.data.features import NO_COLUMNS, Columns, FeatureColumns, take
+from trainer.data.histories import Histories
+from trainer.features import FeatureTable, RowFeatures, fit_features
 from trainer.layers.quantized import Quantized
 from trainer.layers.tokenizers import PADDING, make_tokenizer, with_start
 from trainer.tasks import SampledSoftmax
+from trainer.windows import events_of, pad_histories, pad_with_context, rows_of, users_of
 
 _EVENT_DROPOUT_SEED = 1 << 32  # draws of its own, apart from those of negatives
 
@@ -76,15 +78,13 @@ class SequenceModel(tfrs.Model):
     Args:
       config: the whole configuration.
       item_counts: `[I]` interactions of each catalogue row in training.
-      catalogue: columns of I entries, among them those that `config.features.items` declares.
+      columns: of the data, among them those that `config.features` declares.
 
     Raises:
       UserError: a declared column is missing, or not of its kind.
     """
 
-    def __init__(
-        self, config: Config, item_counts: np.ndarray, catalogue: Columns = MappingProxyType({}), **kwargs
-    ) -> None:
+    def __init__(self, config: Config, item_counts: np.ndarray, columns: FeatureColumns = NO_COLUMNS, **kwargs) -> None:
         super().__init__(**kwargs)
         self.config = config
         self.num_items = len(item_counts)
@@ -96,7 +96,10 @@ class SequenceModel(tfrs.Model):
             initializer=tf.keras.initializers.RandomNormal(stddev=dim**-0.5, seed=config.training.seed),
         )
         self.item_bias = self.add_weight(name="item_bias", shape=(self.num_items,), initializer="zeros")
-        self.item_features = self._item_features(catalogue)
+        self.item_features = self._row_features("items", columns.items, columns.items)
+        training_events = take(columns.events, columns.training_events)
+        self.event_features = self._row_features("events", columns.events, training_events)
+        self.user_features = self._row_features("users", columns.users, columns.users)
         self.tokenizer = make_tokenizer(config.tokenizer, config.data.max_history, self.num_vectors)
         self.task = SampledSoftmax(config.loss)
         self.step = self.add_weight(
@@ -110,13 +113,15 @@ class SequenceModel(tfrs.Model):
         self.loss_metric = tf.keras.metrics.Mean("mean_loss")
         self._counts = item_counts.astype(np.float32)
 
-    def _item_features(self, catalogue: Columns) -> ItemFeatures | None:
-        """The layer of the declared features; None where there are none."""
-        declared = self.config.features.items
+    def _row_features(self, place: str, columns: Columns, training: Columns) -> RowFeatures | None:
+        """The layer of the features declared in a place, fitted on columns of training; None where there are none."""
+        declared = getattr(self.config.features, place)
         if not declared:
             return None
-        fitted = fit_features(catalogue, declared, "items")
-        return ItemFeatures(fitted, catalogue, self.config.tokenizer.dim, self.config.training.seed)
+        fitted = fit_features(training, declared, place)
+        # Items are scored again when served; events and users of the data are of no use then.
+        table = FeatureTable(fitted.encode(columns), saved=place == "items")
+        return RowFeatures(fitted, table, self.config.tokenizer.dim, self.config.training.seed)
 
     @property
     def num_vectors(self) -> int:
@@ -164,20 +169,36 @@ class SequenceModel(tfrs.Model):
         seen = tf.gather(seen | (tf.range(self.num_items + 1) == self.start_row), rows)
         return tf.where(seen if values.shape.rank == rows.shape.rank else seen[..., None], values, 0.0)
 
-    def query_vectors(self, windows: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
+    def context_vectors(self, windows: tf.Tensor) -> tf.Tensor | None:
+        """What features of events and users add to each event, `[B, T, D]`; None where none are declared."""
+        parts = [
+            features(rows(windows))
+            for features, rows in ((self.event_features, events_of), (self.user_features, users_of))
+            if features is not None
+        ]
+        return tf.add_n(parts) if parts else None
+
+    def query_vectors(
+        self, windows: tf.Tensor, step: tf.Tensor | None = None, context: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Unit query vectors after each event.
 
         Args:
-          windows: `[B, T]` int32 rows, right-aligned, -1 is padding; T <= max_history.
+          windows: `[B, T]` int32 rows, right-aligned, -1 is padding; T <= max_history; or `[B, T, 3]` with context.
           step: training step; None at inference.
+          context: `[B, T, D]`, of events and users that the data does not hold; None to look it up.
 
         Returns:
           `[B, T, V, D]`.
         """
-        events = with_start(windows, self.start_row)
+        events = with_start(rows_of(windows), self.start_row)
         present = self._kept(events != PADDING, step)
         scale = self.config.tokenizer.dim**0.5
-        vectors = self.item_vectors(tf.maximum(events, 0), step) * scale * tf.cast(present, tf.float32)[..., None]
+        vectors = self.item_vectors(tf.maximum(events, 0), step)
+        context = self.context_vectors(windows) if context is None else context
+        if context is not None:
+            vectors += context
+        vectors *= scale * tf.cast(present, tf.float32)[..., None]
         return tf.math.l2_normalize(self.tokenizer(vectors, present, step), -1)
 
     def _kept(self, present: tf.Tensor, step: tf.Tensor | None) -> tf.Tensor:
@@ -188,9 +209,16 @@ class SequenceModel(tfrs.Model):
         seed = tf.stack([tf.constant(self.config.training.seed, tf.int64), step]) + _EVENT_DROPOUT_SEED
         return present & (tf.random.stateless_uniform(tf.shape(present), seed) >= rate)
 
-    def last_query_vectors(self, windows: tf.Tensor) -> tf.Tensor:
-        """Unit query vectors `[B, V, D]` of whole histories `[B, T]`."""
-        return self.query_vectors(windows)[:, -1]
+    def last_query_vectors(self, windows: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
+        """Unit query vectors `[B, V, D]` of whole histories `[B, T]`; see query_vectors."""
+        return self.query_vectors(windows, context=context)[:, -1]
+
+    def windows_of(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """The last events of histories as this model takes them: `[B, T]`, or `[B, T, 3]` with context."""
+        length = self.config.data.max_history
+        if not self.config.features.context:
+            return pad_histories(histories, length)
+        return pad_with_context(histories if isinstance(histories, Histories) else Histories.of(histories), length)
 
     def sample_negatives(self, positives: tf.Tensor, step: tf.Tensor) -> Negatives:
         """The batch's negatives: a mix of three proposals, or for the full softmax every item once."""
@@ -232,10 +260,11 @@ class SequenceModel(tfrs.Model):
     def _batch(self, windows: tf.Tensor, training: bool) -> Batch:
         now = self.step.read_value()
         step = now if training else None
-        valid = windows[:, 1:] != PADDING
+        rows = rows_of(windows)
+        valid = rows[:, 1:] != PADDING
         vectors = self.query_vectors(windows[:, :-1], step)
         # Padding is cut before the dear part.
-        positives = tf.boolean_mask(windows[:, 1:], valid)
+        positives = tf.boolean_mask(rows[:, 1:], valid)
         queries = tf.boolean_mask(vectors, valid)
         return Batch(windows, queries, positives, self.sample_negatives(positives, now), tf.where(valid), step)
 

@@ -26,7 +26,7 @@ from trainer.sequence_model import SequenceModel
 from trainer.training import SELECTED_BY, FitResult, fit, has_codes
 from trainer.two_tower import TwoTower
 from trainer.warm_start import warm_start, write_item_ids
-from trainer.windows import training_windows
+from trainer.windows import training_windows, training_windows_with_context
 
 MODELS = {"sparcode": SparCode, "two_tower": TwoTower, "late_interaction": LateInteraction}
 
@@ -57,14 +57,14 @@ def train(
       parts: training sees `parts.train` only; validation chooses the epoch.
       config: the whole configuration; written to `job_dir/config.yaml`.
       job_dir: gets config.yaml, checkpoints/ and logs/.
-      kind: makes the model of a configuration, item counts and `catalogue` columns: SparCode, or a baseline to
-        train alike.
+      kind: makes the model of a configuration, item counts and `columns` of features: SparCode, or a baseline
+        to train alike.
 
     Raises:
       UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
     """
     start = time.perf_counter()
-    windows = training_windows(parts.train, config.data.max_history)
+    windows = _windows(parts, config)
     if not len(windows):
         raise UserError("the training split has no interactions; every user has too few events")
     _claim(job_dir, config, parts)
@@ -72,7 +72,7 @@ def train(
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     counts = np.bincount(np.concatenate(parts.train), minlength=len(parts.catalogue))
-    model = kind(config, counts, catalogue=parts.catalogue.columns())
+    model = kind(config, counts, columns=parts.columns())
     if config.training.warm_start:
         # Before the checkpoints of this run are looked for: a run that is resumed has gone on from here.
         known = warm_start(model, parts.catalogue.item_id, pathlib.Path(config.training.warm_start))
@@ -81,6 +81,13 @@ def train(
     result = fit(model, windows, validation, job_dir, label=type(model).__name__)
     score = fit_event_lists(model, windows, validation) if isinstance(model, SparCode) else None
     return Trained(model, result, result.best_score if score is None else score, time.perf_counter() - start)
+
+
+def _windows(parts: Split, config: Config) -> np.ndarray:
+    """The training windows, with context where the features of events or users are declared."""
+    if config.features.context:
+        return training_windows_with_context(parts.training_histories(), config.data.max_history)
+    return training_windows(parts.train, config.data.max_history)
 
 
 def _validation(parts: Split, config: Config) -> EvaluationQueries:

@@ -18,7 +18,7 @@ from trainer.layers.tokenizers import PADDING
 from trainer.model import SparCode
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
-from trainer.windows import WindowBatches
+from trainer.windows import WindowBatches, rows_of
 
 SELECTED_BY = "ndcg@50"
 
@@ -132,7 +132,7 @@ class CodebookStart(tf.keras.callbacks.Callback):
         found, count = [], 0
         for batch in self.batches.epoch(0):
             vectors = self.model.query_vectors(tf.constant(batch[:, :-1]))
-            found.append(tf.boolean_mask(vectors, batch[:, 1:] != PADDING).numpy())
+            found.append(tf.boolean_mask(vectors, rows_of(batch)[:, 1:] != PADDING).numpy())
             count += len(found[-1])
             if count >= wanted:
                 break

@@ -8,7 +8,45 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.histories import Histories
 from trainer.layers.tokenizers import PADDING
+
+_ROWS, _EVENTS, _USERS = range(3)
+
+
+def rows_of(windows: tf.Tensor | np.ndarray) -> tf.Tensor | np.ndarray:
+    """The item rows `[B, T]` of windows with context `[B, T, 3]` or without `[B, T]`."""
+    return windows[..., _ROWS] if len(windows.shape) == 3 else windows
+
+
+def events_of(windows: tf.Tensor) -> tf.Tensor:
+    """The entries of event columns `[B, T]` of windows; -1 where there is none."""
+    return windows[..., _EVENTS] if len(windows.shape) == 3 else tf.fill(tf.shape(windows), PADDING)
+
+
+def users_of(windows: tf.Tensor) -> tf.Tensor:
+    """The entries of user columns `[B, T]` of windows, the same at every place; -1 where it is not known."""
+    return windows[..., _USERS] if len(windows.shape) == 3 else tf.fill(tf.shape(windows), PADDING)
+
+
+def pad_with_context(histories: Histories, length: int) -> np.ndarray:
+    """The last `length` events of each history as windows with context, `[B, length, 3]` int32.
+
+    The last axis holds the row of the item, the entry of the event columns, and that of the user columns.
+    """
+    rows, events = pad_histories(histories.rows, length), pad_histories(histories.events, length)
+    return _with_users(rows, events, histories.users)
+
+
+def training_windows_with_context(histories: Histories, max_history: int) -> np.ndarray:
+    """Like `training_windows`, with context: `[W, T + 1, 3]`."""
+    owners = [np.full(len(rows), user) for rows, user in zip(histories.rows, histories.users, strict=True)]
+    cut = [training_windows(sequences, max_history) for sequences in (histories.rows, histories.events, owners)]
+    return _with_users(cut[0], cut[1], cut[2].max(axis=1, initial=PADDING))
+
+
+def _with_users(rows: np.ndarray, events: np.ndarray, users: np.ndarray) -> np.ndarray:
+    return np.stack([rows, events, np.broadcast_to(users[:, None], rows.shape)], -1).astype(np.int32)
 
 
 def pad_histories(histories: Sequence[np.ndarray], length: int) -> np.ndarray:
@@ -61,12 +99,12 @@ class WindowBatches:
         """Cuts nothing yet.
 
         Args:
-          windows: `[W, T + 1]` from training_windows.
+          windows: `[W, T + 1]` from training_windows, or `[W, T + 1, 3]` with context.
           batch_events: places a batch, padding included; a batch holds one window at least.
           seed: of the order.
         """
         self._windows, self._seed = windows, seed
-        lengths = np.count_nonzero(windows != PADDING, axis=1)
+        lengths = np.count_nonzero(rows_of(windows) != PADDING, axis=1)
         limits = _length_limits(windows.shape[1])
         classes = np.searchsorted(limits, lengths)
         self._classes = [np.flatnonzero(classes == number) for number in range(len(limits))]
@@ -75,7 +113,7 @@ class WindowBatches:
         self.steps = sum(-(-len(rows) // size) for rows, size in zip(self._classes, self._sizes, strict=True))
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
-        """The batches of an epoch, each `[B, t]` int32 with t <= T + 1; every window is in one of them."""
+        """The batches of an epoch, each `[B, t]` int32 with t <= T + 1 (or `[B, t, 3]`); every window is in one."""
         rng = np.random.default_rng((self._seed, number))
         batches = []
         for rows, size, limit in zip(self._classes, self._sizes, self._limits, strict=True):
@@ -94,7 +132,8 @@ class WindowBatches:
             for number in itertools.count(first + 1):
                 yield from self.epoch(number)
 
-        return tf.data.Dataset.from_generator(rest, output_signature=tf.TensorSpec([None, None], tf.int32)).prefetch(2)
+        signature = tf.TensorSpec([None, None, *self._windows.shape[2:]], tf.int32)
+        return tf.data.Dataset.from_generator(rest, output_signature=signature).prefetch(2)
 
 
 def _length_limits(longest: int) -> list[int]:

@@ -18,6 +18,7 @@ from pipeline.comparison.contenders import MODELS, Run, Variation, parse_variati
 from pipeline.comparison.statistics import ratio
 from pipeline.comparison.store import Measured
 from protos.errors import UserError
+from tests.pipeline.other_process import report_threads
 from trainer.config import Config, from_mapping
 
 SMALL = "synthetic:users=80,items=120,interactions=3000,seed=1"
@@ -103,6 +104,7 @@ def test_the_picture_is_one(seeds_output):
     assert (seeds_output / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_served_rows_tell_of_their_index(served_output):
     rows = {row["model"]: row for row in rows_of(served_output)}
     ways = ["sparcode_sparse", "sparcode_completed", "sparcode_rescored"]
@@ -117,6 +119,7 @@ def test_served_rows_tell_of_their_index(served_output):
     assert rows["sparcode_sparse"]["ndcg@50"] != rows["sparcode_sparse" + SHORT_LISTS]["ndcg@50"]
 
 
+@pytest.mark.slow
 def test_the_ratio_is_of_the_way_that_validates_best(served_output):
     rows = {row["model"]: row for row in rows_of(served_output)}
     ways = ("sparcode_completed", "sparcode_sparse", "sparcode_rescored")
@@ -125,6 +128,7 @@ def test_the_ratio_is_of_the_way_that_validates_best(served_output):
     assert value.startswith(f"{rows[best]['ndcg@50'] / rows['two_tower']['ndcg@50']:.4f} ± ")
 
 
+@pytest.mark.slow
 def test_models_that_only_a_comparison_trains(tmp_path):
     names = ["segments", "item_knn", "ease", "distilled_two_tower", "late_interaction", "all_to_all"]
     rows = run(tmp_path, "--models", ",".join(reversed(names)), "--seeds", "3")
@@ -267,18 +271,11 @@ def test_no_directory_of_a_run_is_a_pattern():
 # --- Side by side --------------------------------------------------------------------------------
 
 
-def report_threads(directory: str, name: str) -> None:
-    """Work for another process: says what it was given, and fails where it is told to."""
-    threads = tf.config.threading.get_intra_op_parallelism_threads()
-    pathlib.Path(directory, name).write_text(f"{os.getpid() != os.getppid()} {os.environ['OMP_NUM_THREADS']} {threads}")
-    if name == "fails":
-        raise UserError("as told")
-
-
 def test_processes_have_their_share_of_the_cores_and_pass_errors_on(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     with pytest.raises(UserError, match="as told"):
-        workers.run_all(report_threads, [(str(tmp_path), "works"), (str(tmp_path), "fails")], 2)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"works": "True 3 3", "fails": "True 3 3"}
+        workers.run_all(report_threads, [(str(tmp_path), name, os.getpid()) for name in ("works", "fails")], 2)
+    threads = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert threads == dict.fromkeys(("works", "fails"), "True ('3', 3)")
     assert os.environ["OMP_NUM_THREADS"] == "5"

@@ -15,6 +15,7 @@ from protos.errors import UserError
 from trainer import task
 from trainer.config import Config, from_mapping
 from trainer.data import split
+from trainer.data.features import FeatureColumns
 from trainer.data.interactions import Interactions
 from trainer.data.synthetic import SyntheticSpec, generate
 from trainer.export import FORMAT, export
@@ -45,7 +46,7 @@ def configuration(id_dropout: float = 0.0, items=DECLARED) -> Config:
 
 def model_of(config: Config, kind: type[SequenceModel] = TwoTower) -> SequenceModel:
     tf.keras.utils.set_random_seed(1)
-    model = kind(config, np.ones(ITEMS, np.int64), catalogue=COLUMNS)
+    model = kind(config, np.ones(ITEMS, np.int64), columns=FeatureColumns(items=COLUMNS))
     model.item_bias.assign(np.arange(1.0, ITEMS + 1))
     return model
 

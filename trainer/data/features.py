@@ -8,15 +8,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 Columns = Mapping[str, pa.Array]
+NONE: Columns = MappingProxyType({})
 
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 _HOUR, _DAY = 3_600, 86_400
 _THURSDAY = 3  # 1 January 1970, counted from Monday
+
+
+class FeatureColumns(NamedTuple):
+    """What a split knows beside ids.
+
+    Attributes:
+      items: columns of the catalogue.
+      events: columns of all events.
+      users: columns of all users.
+      training_events: entries of the event columns that training may learn from.
+    """
+
+    items: Columns = NONE
+    events: Columns = NONE
+    users: Columns = NONE
+    training_events: np.ndarray = np.zeros(0, np.int64)
+
+
+NO_COLUMNS = FeatureColumns()
 
 
 def take(columns: Columns, rows: Iterable[int] | np.ndarray) -> dict[str, pa.Array]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from trainer.data.features import Columns, take
+from trainer.data.features import NONE, Columns, take
 
 
 class Coded(NamedTuple):
@@ -135,7 +134,7 @@ class Events(NamedTuple):
     items: Coded
     times: np.ndarray
     held_out: np.ndarray | None = None
-    features: Columns = MappingProxyType({})
+    features: Columns = NONE
 
 
 def build_interactions(name: str, events: Events, texts: Mapping[str, ItemText]) -> Interactions:

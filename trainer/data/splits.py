@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 
 from protos.errors import UserError
+from trainer.data.features import Columns, FeatureColumns
+from trainer.data.histories import Histories
 from trainer.data.interactions import Interactions, Items
 
 UNKNOWN = -1
@@ -28,12 +30,13 @@ class EvaluationQueries:
 
     Attributes:
       users: `[Q]` int32 indices into the split's user_ids, ascending.
-      histories: Q int32 arrays of catalogue rows, oldest first; one can be empty.
+      histories: Q int32 arrays of catalogue rows, oldest first; one can be empty. They are `Histories`
+        where more is known of the events.
       targets: Q int32 arrays, none empty, oldest first; -1 is an item outside the catalogue.
     """
 
     users: np.ndarray
-    histories: Sequences
+    histories: Sequences | Histories
     targets: Sequences
 
     def __len__(self) -> int:
@@ -41,9 +44,12 @@ class EvaluationQueries:
 
     def take(self, positions: np.ndarray) -> EvaluationQueries:
         """These queries only, in this order: for a sample."""
+        histories = self.histories
         return EvaluationQueries(
             self.users[positions],
-            [self.histories[position] for position in positions],
+            histories.take(positions)
+            if isinstance(histories, Histories)
+            else [histories[position] for position in positions],
             [self.targets[position] for position in positions],
         )
 
@@ -60,6 +66,10 @@ class Split:
       train: U int32 arrays of rows, oldest first.
       validation: U int32 arrays, -1 for items outside the catalogue; empty for users with too few events.
       test: like validation.
+      train_events: arrays like those of train, of entries of the event columns; empty where there are none.
+      validation_events: like train_events.
+      event_features: columns of all events.
+      user_features: columns of the U users.
     """
 
     name: str
@@ -69,20 +79,36 @@ class Split:
     train: Sequences
     validation: Sequences
     test: Sequences
+    train_events: Sequences = dataclasses.field(default_factory=list)
+    validation_events: Sequences = dataclasses.field(default_factory=list)
+    event_features: Columns = dataclasses.field(default_factory=dict)
+    user_features: Columns = dataclasses.field(default_factory=dict)
+
+    def columns(self) -> FeatureColumns:
+        """All that is known beside ids, and which events are for training."""
+        trained = np.concatenate(self.train_events) if self.train_events else np.zeros(0, np.int64)
+        return FeatureColumns(self.catalogue.columns(), self.event_features, self.user_features, trained)
+
+    def training_histories(self) -> Histories:
+        """The training events of every user, with the keys to their columns."""
+        return Histories(self.train, self.train_events, np.arange(len(self.train)))
 
     def queries(self, part: Literal["validation", "test"]) -> EvaluationQueries:
         """The queries of a part: its events are the targets, all known events before it the history."""
         if part == "validation":
-            histories, targets = self.train, self.validation
+            histories, events, targets = self.train, self.train_events, self.validation
         elif part == "test":
-            histories = [
-                np.concatenate([old, _known(new)]) for old, new in zip(self.train, self.validation, strict=True)
-            ]
+            known = [rows != UNKNOWN for rows in self.validation]
+            histories = _joined(self.train, self.validation, known)
+            events = _joined(self.train_events, self.validation_events, known)
             targets = self.test
         else:
             raise ValueError(f"part is {part!r}, expected 'validation' or 'test'")
-        users = np.array([user for user, events in enumerate(targets) if len(events)], np.int32)
-        return EvaluationQueries(users, [histories[user] for user in users], [targets[user] for user in users])
+        users = np.array([user for user, rows in enumerate(targets) if len(rows)], np.int32)
+        asked = [histories[user] for user in users]
+        if events:
+            asked = Histories(asked, [events[user] for user in users], users)
+        return EvaluationQueries(users, asked, [targets[user] for user in users])
 
     def summary(self) -> str:
         """One line for people: events in each part, and how many of them no model can hit."""
@@ -118,6 +144,7 @@ def split(interactions: Interactions, method: str = "chronological") -> Split:
     row_of[trained] = np.arange(len(trained))
     rows = row_of[interactions.items]
     train, validation, test = (_by_user(interactions, rows, parts == part) for part in (_TRAIN, _VALIDATION, _TEST))
+    numbers = np.arange(len(interactions))
     return Split(
         name=interactions.name,
         method=method,
@@ -126,6 +153,10 @@ def split(interactions: Interactions, method: str = "chronological") -> Split:
         train=train,
         validation=validation,
         test=test,
+        train_events=_by_user(interactions, numbers, parts == _TRAIN),
+        validation_events=_by_user(interactions, numbers, parts == _VALIDATION),
+        event_features=interactions.event_features,
+        user_features=interactions.user_features,
     )
 
 
@@ -182,5 +213,8 @@ def _by_user(interactions: Interactions, rows: np.ndarray, chosen: np.ndarray) -
     return np.split(rows[chosen], np.cumsum(counts)[:-1])
 
 
-def _known(rows: np.ndarray) -> np.ndarray:
-    return rows[rows != UNKNOWN]
+def _joined(old: Sequences, new: Sequences, known: Sequences) -> Sequences:
+    """Each user's old events and the known ones of the new; nothing where nothing is recorded."""
+    if not old:
+        return []
+    return [np.concatenate([one, other[kept]]) for one, other, kept in zip(old, new, known, strict=True)]

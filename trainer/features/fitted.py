@@ -32,7 +32,10 @@ class FittedFeatures:
         Raises:
           UserError: a column is not there, or not of its kind (`raw_values`, `VectorEncoder`).
         """
-        raw = _raw(columns, self.declared, self.place)
+        return self.encode_raw(_raw(columns, self.declared, self.place))
+
+    def encode_raw(self, raw: Sequence[Raw]) -> list[Encoded]:
+        """The same, of values as `raw_values` gives them."""
         return [encoder.encode(values) for encoder, values in zip(self.encoders, raw, strict=True)]
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from trainer.data.features import Columns
 from trainer.features.encoders import Encoded
 from trainer.features.fitted import FittedFeatures
+from trainer.features.raw import Raw
 
 
 class BagEmbedding(tf.keras.layers.Layer):
@@ -69,14 +70,16 @@ class FeatureSum(tf.keras.layers.Layer):
 
 
 class FeatureTable(tf.keras.layers.Layer):
-    """Encoded features by row, kept as weights that are not trained; the row after the last has none of them.
+    """Encoded features by row; the row after the last has none of them, and neither has row -1.
 
     Args:
       encoded: of I rows.
+      saved: whether they are weights (not trained) that go with the model; else they are for training only.
     """
 
-    def __init__(self, encoded: Sequence[Encoded], **kwargs) -> None:
+    def __init__(self, encoded: Sequence[Encoded], saved: bool = True, **kwargs) -> None:
         super().__init__(**kwargs)
+        self._saved = saved
         self._ragged = [isinstance(values, tf.RaggedTensor) for values in encoded]
         for number, values in enumerate(encoded):
             if self._ragged[number]:
@@ -86,6 +89,10 @@ class FeatureTable(tf.keras.layers.Layer):
                 self._keep(f"values_{number}", np.pad(values, [(0, 1), (0, 0)]))
 
     def _keep(self, name: str, array: np.ndarray) -> None:
+        self._num_rows = len(array) - 2 if name.startswith("splits") else len(array) - 1
+        if not self._saved:
+            setattr(self, name, tf.constant(array))
+            return
         initializer = tf.keras.initializers.Constant(array)
         weight = self.add_weight(
             name=name, shape=array.shape, dtype=array.dtype, initializer=initializer, trainable=False
@@ -94,6 +101,7 @@ class FeatureTable(tf.keras.layers.Layer):
 
     def call(self, rows: tf.Tensor) -> list[Encoded]:
         """The encoded features of rows `[N]`."""
+        rows = tf.where(rows < 0, self._num_rows, rows)
         return [tf.gather(self._values(number), rows) for number in range(len(self._ragged))]
 
     def _values(self, number: int) -> Encoded:
@@ -104,27 +112,30 @@ class FeatureTable(tf.keras.layers.Layer):
         return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
 
-class ItemFeatures(tf.keras.layers.Layer):
-    """The feature part of item vectors.
+class RowFeatures(tf.keras.layers.Layer):
+    """The features of items, events or users as vectors, looked up by row.
 
     Args:
-      fitted: the features of items.
-      catalogue: columns of the catalogue, I rows.
+      fitted: encoders.
+      table: encoded rows.
       dim: D.
       seed: of the first weights.
     """
 
-    def __init__(self, fitted: FittedFeatures, catalogue: Columns, dim: int, seed: int, **kwargs) -> None:
+    def __init__(self, fitted: FittedFeatures, table: FeatureTable, dim: int, seed: int, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.fitted = fitted
-        self.table = FeatureTable(fitted.encode(catalogue))
+        self.fitted, self.table = fitted, table
         self.sum = FeatureSum(fitted, dim, seed)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
-        """`[..., D]` of rows `[...]`; zeros for the row after the catalogue's last."""
+        """`[..., D]` of rows `[...]`; zeros for row -1 and for the row after the last."""
         vectors = self.sum(self.table(tf.reshape(rows, [-1])))
         return tf.reshape(vectors, tf.concat([tf.shape(rows), [vectors.shape[-1]]], 0))
 
     def of_columns(self, columns: Columns) -> tf.Tensor:
-        """`[N, D]` of any N items by their columns."""
+        """`[N, D]` of any N of them by their columns."""
         return self.sum(self.fitted.encode(columns))
+
+    def of_raw(self, raw: Sequence[Raw]) -> tf.Tensor:
+        """`[N, D]` of any N of them by values as `raw_values` gives them."""
+        return self.sum(self.fitted.encode_raw(raw))

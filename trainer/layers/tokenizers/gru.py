@@ -23,12 +23,12 @@ class GRUTokenizer(SingleStateTokenizer):
         super().__init__(*args, **kwargs)
         dim, layers = self.config.dim, range(self.config.num_blocks)
         # With reset_after=True, which is not the paper's unit, Keras would put cuDNN's ops into exported graphs.
-        self.layers = [tf.keras.layers.GRU(dim, return_sequences=True, reset_after=False) for _ in layers]
+        self.units = [tf.keras.layers.GRU(dim, return_sequences=True, reset_after=False) for _ in layers]
         self.dropouts = [StatelessDropout(self.config.dropout, seed=200 + index) for index in layers]
 
     def states(self, events: tf.Tensor, present: tf.Tensor, step: tf.Tensor | None) -> tf.Tensor:
         """See SingleStateTokenizer."""
         states = self.dropout(events, step)
-        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
+        for layer, dropout in zip(self.units, self.dropouts, strict=True):
             states = dropout(layer(states, mask=present), step)
         return states
