@@ -103,8 +103,8 @@ class QuantizerConfig:
         assigned; 0 takes the nearest.
       revive_fraction: a codeword whose average count is below this fraction of the mean count is
         placed anew on a random token of the batch; 0 turns revival off.
-      raw_share: share of training queries that are scored unquantised, so that scores of tokens as
-        they are stay good too (the servable's rescored sums).
+      train_encoder: whether encoder and item vectors go on learning once there are codes. If not, only
+        codebooks and the scorer's interactions do, and scores of unquantised tokens stay what they were.
       warmup_epochs: at most so many epochs are trained unquantised before k-means places the codewords;
         fewer if validation stops to gain.
     """
@@ -120,7 +120,7 @@ class QuantizerConfig:
     balance_weight: float = 0.0
     size_discount: float = 0.0
     revive_fraction: float = 0.05
-    raw_share: float = 0.5
+    train_encoder: bool = False
     warmup_epochs: int = 40
 
     def __post_init__(self) -> None:
@@ -140,7 +140,6 @@ class QuantizerConfig:
             f"quantizer.num_vectors {self.num_vectors} does not divide quantizer.num_query_tokens"
             f" {self.num_query_tokens}: each vector is quantised in equally many levels",
         )
-        _require(0 <= self.raw_share < 1, f"quantizer.raw_share is {self.raw_share}; it must be in [0, 1)")
         _require(0 < self.decay < 1, f"quantizer.decay is {self.decay}; it must be in (0, 1)")
         _require(
             self.gradient != "commit_only" or self.commit_weight > 0,
@@ -288,11 +287,6 @@ class TrainingConfig:
       batch_events: events a step, counting the padding of windows that are a little shorter than others.
       learning_rate: of Adam, reached after warmup_steps.
       warmup_steps: steps of linear warm-up.
-      weight_decay: decoupled (AdamW); 0 turns it off.
-      patience: validations without a better NDCG@50 before training stops early.
-      validate_every: epochs between validations.
-      validation_users: at most so many users are ranked at each validation.
-      checkpoint_every: epochs between checkpoints a killed run resumes from.
       warm_start: job directory of an earlier run whose weights to start from, or of a two-tower run.
       seed: of weights, order, dropout and negatives.
       deterministic: bit-equal results from equal seeds (slower).

@@ -39,6 +39,8 @@ class QueryModule(tf.Module):
         super().__init__()
         # Only the variables are tracked: a Keras model as an attribute would be saved a second time, as Keras sees it.
         self.weights = (model.variables, model.event_lists and model.event_lists.variables)
+        # Their tables of categories are no variables.
+        self.encoders = [part.fitted.encoders for part in (model.event_features, model.user_features) if part]
         self.max_history = model.config.data.max_history
         # An asset, not a constant: the graph stays small however large the catalogue.
         self.rows = tf.lookup.StaticHashTable(
@@ -67,9 +69,12 @@ class QueryModule(tf.Module):
         """What inputs beside the history add to its last known events, `[B, max_history, D]`."""
         context = []
         if model.event_features is not None:
-            context.append(self._last_known(rows, input_vectors(model.event_features, inputs, rows), 0.0))
+            events = input_vectors(model.event_features, inputs, tf.shape(rows))
+            # What is said of padding and of unknown items is not to reach the start marker, which takes their place.
+            events *= tf.cast(rows != PADDING, tf.float32)[..., None]
+            context.append(self._last_known(rows, events, 0.0))
         if model.user_features is not None:
-            users = input_vectors(model.user_features, inputs, rows[:, 0])
+            users = input_vectors(model.user_features, inputs, tf.shape(rows)[:1])
             context.append(tf.repeat(users[:, None], self.max_history, axis=1))
         return tf.add_n(context) if context else None
 

@@ -15,9 +15,6 @@ from trainer.layers.token_scorer import TokenScorer
 from trainer.sequence_model import Batch, Scores, SequenceModel, mean_or_zero
 from trainer.windows import rows_of
 
-_RAW_SEED = 1 << 33  # draws of its own, apart from those of negatives and dropout
-
-
 class SparCode(SequenceModel):
     """SparCode (Su et al., SIGIR 2023).
 
@@ -73,7 +70,7 @@ class SparCode(SequenceModel):
 
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; the extra loss is commitment, balance of codes and sparsity of scores."""
-        quantized, config = self._some_raw(self.quantize(batch.queries), batch.step), self.config
+        quantized, config = self.quantize(self._held(batch.queries)), self.config
         positive = tf.reduce_sum(self._own_contributions(quantized, batch.positives[:, None], batch.step), [1, 2])
         negative, contribution = self._shared_scores(quantized, batch.negatives.rows, batch.step)
         extra = config.loss.sparsity_weight * contribution
@@ -84,20 +81,16 @@ class SparCode(SequenceModel):
             extra += config.quantizer.balance_weight * tf.reduce_mean(self.quantizer.balance(quantized))
         return Scores(positive, negative, extra, quantized)
 
-    def _some_raw(self, quantized: Quantized, step: tf.Tensor | None) -> Quantized:
-        """Leaves the output of some queries of a training step unquantised."""
-        share = self.config.quantizer.raw_share
-        if step is None or not share or not self.is_quantized:
-            return quantized
-        seed = tf.stack([tf.constant(self.config.training.seed, tf.int64), step]) + _RAW_SEED
-        is_raw = tf.random.stateless_uniform([tf.shape(quantized.tokens)[0], 1, 1], seed) < share
-        raw = self.quantizer.unquantized(quantized.tokens)
-        return quantized._replace(output=tf.where(is_raw, raw, quantized.output))
+    def _held(self, values: tf.Tensor) -> tf.Tensor:
+        """Values that learn in the first phase of training and, as configured, no more once there are codes."""
+        if self.config.quantizer.train_encoder:
+            return values
+        return tf.where(self.quantizer.active, tf.stop_gradient(values), values)
 
     def _own_contributions(self, quantized: Quantized, items: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
         """relu(S + b) of the tokens of query p with its own items `[P, W]`: `[P, K_u, W]`."""
-        vectors = self.item_vectors(items, step)
-        scores = self.scorer.linear_own(quantized.output, vectors, self.item_biases(items, step))
+        vectors, biases = self._held(self.item_vectors(items, step)), self._held(self.item_biases(items, step))
+        scores = self.scorer.linear_own(quantized.output, vectors, biases)
         if self.interacts_by_code:
             interactions = self.scorer.interaction_own(quantized.codewords, vectors)
             scores += tf.where(self.quantizer.active, interactions, 0.0)
@@ -109,7 +102,7 @@ class SparCode(SequenceModel):
         self, quantized: Quantized, items: tf.Tensor, step: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """f of every query with every one of S items, without event tokens `[P, S]`; the mean contribution."""
-        vectors, biases = self.item_vectors(items, step), self.item_biases(items, step)
+        vectors, biases = self._held(self.item_vectors(items, step)), self._held(self.item_biases(items, step))
         interactions = self._interactions_by_code if self.interacts_by_code else self._interactions_by_token
         interaction_of = interactions(quantized, vectors)
         total, contribution = 0.0, 0.0
@@ -173,8 +166,8 @@ class SparCode(SequenceModel):
     def rescore(self, tokens: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """f of tokens as they are, not quantised, with some items; without event tokens.
 
-        `residual`: the tokens of a vector are what was left over before each level. All levels but the
-        last are taken as codewords and the last as it is, which together is the vector itself.
+        It is the score of the first phase of training. Interactions made by code are left out: they were
+        trained with codewords, for which they make up.
 
         Args:
           tokens: `[B, K_u, D]`, of `quantize`.
@@ -183,9 +176,8 @@ class SparCode(SequenceModel):
         Returns:
           `[B, W]`.
         """
-        levels = self.config.quantizer.num_levels
-        by_vector = tf.reshape(tokens, [tf.shape(tokens)[0], -1, levels, self.config.tokenizer.dim])
-        codewords = by_vector[:, :, :-1] - by_vector[:, :, 1:]
-        tokens = tf.reshape(tf.concat([codewords, by_vector[:, :, -1:]], 2), tf.shape(tokens))
-        as_is = Quantized(tokens, tokens, tokens, None, None, None)
-        return tf.reduce_sum(self._own_contributions(as_is, items), 1)
+        tokens, vectors = self.quantizer.unquantized(tokens), self.item_vectors(items)
+        scores = self.scorer.linear_own(tokens, vectors, self.item_biases(items)) + self.bias
+        if not self.interacts_by_code:
+            scores += self.scorer.interaction_own(tokens, vectors)
+        return tf.reduce_sum(tf.nn.relu(scores), 1)

@@ -51,7 +51,12 @@ def test_of_no_queries_the_loss_is_zero():
 @pytest.mark.parametrize("kind", [SparCode, TwoTower])
 @pytest.mark.parametrize("log_q", [True, False])
 def test_the_full_softmax_is_over_every_item_once(kind, log_q):
-    config = small_config(loss={"kind": "full_softmax", "log_q": log_q}, quantizer={"commit_weight": 0.0})
+    # A mean does not depend on the column an event stands in, which training and ranking count from other ends.
+    config = small_config(
+        tokenizer={"kind": "mean_pooling"},
+        loss={"kind": "full_softmax", "log_q": log_q},
+        quantizer={"commit_weight": 0.0},
+    )
     model = small_model(config, kind)
     windows = random_windows()
     losses = []
@@ -84,7 +89,7 @@ def test_negatives_are_a_mix_of_proposals_with_its_probability(in_batch, uniform
     share = uniform / (in_batch + uniform + popular)
     np.testing.assert_allclose(probability, (1 - share) * popularity()[rows] + share / NUM_ITEMS, rtol=1e-5)
     np.testing.assert_array_equal(rows, model.sample_negatives(positives, step).rows)
-    assert (rows != model.sample_negatives(positives, step + 1).rows).any()
+    assert rows.tolist() != model.sample_negatives(positives, step + 1).rows.numpy().tolist()
 
 
 def test_popularity_never_draws_an_item_without_events():
@@ -94,16 +99,15 @@ def test_popularity_never_draws_an_item_without_events():
     assert set(rows.numpy()[8:]) == {1, 3}
 
 
-@pytest.mark.parametrize("structure", ["residual", "none"])
-def test_sparsity_trains_scores_to_zero(structure):
+def test_sparsity_trains_scores_to_zero():
     zeros = []
     for weight in (0.0, 5.0):
         config = small_config(
-            structure, loss={"sparsity_weight": weight}, training={"learning_rate": 0.02, "warmup_steps": 0}
+            loss={"sparsity_weight": weight}, training={"learning_rate": 0.02, "code_rate": 1.0, "warmup_steps": 0}
         )
         model = small_model(config)
         step, windows = tf.function(model.train_step), tf.constant(random_windows(30))
-        for _ in range(40):
+        for _ in range(30):
             step(windows)
         quantized = model.quantize(model.last_query_vectors(windows[:, 1:]))
         contributions = model._own_contributions(quantized, tf.tile(tf.range(NUM_ITEMS)[None], [30, 1]))

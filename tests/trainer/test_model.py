@@ -113,51 +113,16 @@ def test_catalogue_scores_are_the_training_scores_of_whole_histories_and_of_thei
     assert_close(model.catalogue_scores(windows), tokens + events)
 
 
-@CODED
-def test_rescoring_exact_codewords_gives_the_quantised_score(structure):
-    """Codebooks hold the tokens themselves, so that quantisation loses nothing."""
-    model = small_model(config_of(structure, quantizer={"num_codewords": 9}))
-    tokens = exact_tokens(model)
-    keys = model.quantizer.config.code_space.key(model.scorer.token_slots, random_codes(model))
-    rows = tf.constant(np.random.default_rng(1).integers(0, NUM_ITEMS, (9, 5)), tf.int32)
-    expected = np.take_along_axis(one_code_at_a_time(model, keys), rows.numpy(), 1)
-    assert_close(model.rescore(tf.constant(tokens), rows), expected)
-
-
-def random_codes(model: SparCode) -> np.ndarray:
-    config = model.quantizer.config
-    shape = (9, config.num_query_tokens, config.num_codebooks)
-    return np.random.default_rng(5).integers(0, config.num_codewords, shape)
-
-
-def exact_tokens(model: SparCode) -> np.ndarray:
-    """Tokens `[P, K_u, D]` of which random_codes leave nothing over: a level and all after it, in sum."""
-    config, codes = model.quantizer.config, random_codes(model)
-    tokens = np.zeros((*codes.shape[:2], model.config.tokenizer.dim), np.float32)
-    for query, token in np.ndindex(*codes.shape[:2]):
-        last = token + config.num_levels - token % config.num_levels
-        for level in range(token, last):
-            books = model.quantizer.codebooks[level % config.num_slots].numpy()
-            tokens[query, token] += np.concatenate(
-                [book[code] for book, code in zip(books, codes[query, level], strict=True)]
-            )
-    return tokens
-
-
-@pytest.mark.parametrize("structure", ["residual", "two residuals"])
-def test_residual_rescoring_takes_all_levels_but_the_last_as_codewords(structure):
-    model = small_model(config_of(structure))
-    quantized = model.quantize(random_batch(model).queries)
-    tokens, codewords = quantized.tokens.numpy(), quantized.codewords.numpy()
-    levels = model.config.quantizer.num_levels
-    expected = np.zeros((9, NUM_ITEMS))
-    vectors, biases = tf.constant(unit_items(model)), model.item_bias
-    for token in range(tokens.shape[1]):
-        taken = tokens if token % levels == levels - 1 else codewords
-        slots = tf.fill([9], token)
-        expected += np.maximum(model.scorer.grid(taken[:, token], slots, vectors, biases) + model.bias, 0)
-    rows = tf.constant(np.tile(np.arange(NUM_ITEMS), (9, 1)), tf.int32)
-    assert_close(model.rescore(quantized.tokens, rows), expected)
+@EVERY
+@pytest.mark.parametrize("scorer", [{"kind": "hybrid"}, {"kind": "fm", "inner_product": False}])
+def test_rescoring_gives_the_scores_of_the_warm_up(structure, scorer):
+    model = small_model(config_of(structure, scorer=scorer))
+    unquantised = small_model(config_of(structure, scorer=scorer), active=False)
+    queries = random_batch(model).queries
+    expected = unquantised._shared_scores(unquantised.quantize(queries), tf.range(NUM_ITEMS))[0].numpy()
+    rows = np.random.default_rng(1).integers(0, NUM_ITEMS, (9, 5))
+    found = model.rescore(model.quantize(queries).tokens, tf.constant(rows, tf.int32))
+    assert_close(found, np.take_along_axis(expected, rows, 1))
 
 
 @MODELS

@@ -33,18 +33,18 @@ def input_specs(features: RowFeatures | None, outer: int) -> dict[str, tf.Tensor
     return specs
 
 
-def input_vectors(features: RowFeatures, inputs: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
-    """The vectors of a place's features, `[..., D]`, for inputs of the outer shape `[...]` that `like` has."""
+def input_vectors(features: RowFeatures, inputs: Mapping[str, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+    """The vectors of a place's features, `[..., D]`, for inputs whose outer dimensions are `shape`."""
     flat = [_flat(inputs[feature.name], feature) for feature in features.fitted.declared]
     vectors = features.of_raw(flat)
-    return tf.reshape(vectors, tf.concat([tf.shape(like), [vectors.shape[-1]]], 0))
+    return tf.reshape(vectors, tf.concat([shape, [vectors.shape[-1]]], 0))
 
 
 def _flat(values: tf.Tensor, feature: FeatureConfig) -> Raw:
     """Values of all rows below one another, as `raw_values` gives them."""
     if feature.kind not in ("multi_category", "vector"):
         return tf.reshape(values, [-1])
-    # The width is given: -1 stands for nothing where there are no rows at all.
+    # Not -1, which nothing can be told of where there are no rows.
     rows = tf.reduce_prod(tf.shape(values)[:-1])
     flat = tf.ensure_shape(tf.reshape(values, [rows, tf.shape(values)[-1]]), [None, values.shape[-1]])
     return tf.RaggedTensor.from_tensor(flat) if feature.kind == "multi_category" else flat
