@@ -87,7 +87,7 @@ class QueryModule(tf.Module):
         if model.event_lists is not None:
             rows, event_weights = model.event_lists.tokens(windows)
             first = model.config.quantizer.code_space.size
-            keys.append(tf.where(rows == PADDING, NO_KEY, first + tf.cast(rows, tf.int64)))
+            keys.append(tf.where(rows == PADDING, tf.constant(NO_KEY, tf.int64), first + tf.cast(rows, tf.int64)))
             weights.append(event_weights)
         return {
             "codes": quantized.codes,

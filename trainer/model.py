@@ -15,6 +15,7 @@ from trainer.layers.token_scorer import TokenScorer
 from trainer.sequence_model import Batch, Scores, SequenceModel, mean_or_zero
 from trainer.windows import rows_of
 
+
 class SparCode(SequenceModel):
     """SparCode (Su et al., SIGIR 2023).
 

@@ -28,7 +28,7 @@ def warm_start(model: SequenceModel, item_ids: tuple[str, ...], job_dir: pathlib
     keeps its random embedding.
 
     Args:
-      model: built.
+      model: of the new run; its weights are built here.
       item_ids: of its catalogue, row by row.
       job_dir: of the earlier run.
 
@@ -41,13 +41,15 @@ def warm_start(model: SequenceModel, item_ids: tuple[str, ...], job_dir: pathlib
     checkpoint = tf.train.latest_checkpoint(str(job_dir / "checkpoints" / "best"))
     if checkpoint is None or not (job_dir / _ITEMS).exists():
         raise UserError(f"training.warm_start {job_dir}: no trained run there (checkpoints/best and {_ITEMS})")
+    # What is not built yet would be restored later, and what does not fit would pass in silence.
+    model.catalogue_scores(tf.constant([[0]]))
     old_ids = (job_dir / _ITEMS).read_bytes().decode().split("\n")[:-1]
     old_rows = {item: row for row, item in enumerate(old_ids)}
     embeddings = tf.Variable(tf.zeros([len(old_ids) + 1, model.item_embeddings.shape[1]]))
     biases = tf.Variable(tf.zeros([len(old_ids)]))
     parts = {"tokenizer": model.tokenizer, "item_embeddings": embeddings, "item_bias": biases}
     _restore(checkpoint, parts, job_dir)
-    if isinstance(model, SparCode) and _holds(checkpoint, "scorer"):
+    if isinstance(model, SparCode) and _holds(checkpoint, "bias"):  # no other model has one
         _restore(checkpoint, {"scorer": model.scorer, "bias": model.bias}, job_dir)
     known = np.array([row for row, item in enumerate(item_ids) if item in old_rows], np.int64)
     old = np.array([old_rows[item_ids[row]] for row in known], np.int64)

@@ -188,5 +188,4 @@ def test_items_that_training_never_saw_are_ranked_far_better_than_by_chance(tmp_
         if len(taken):
             recalls.append(np.isin(taken, cold[best[user]]).mean())
     assert len(recalls) > 100
-    print(np.mean(recalls), k / len(cold))
     assert np.mean(recalls) > 2 * k / len(cold)

@@ -259,7 +259,7 @@ class TestDeclarations:
             ([{"name": "a", "kind": "text", "hash": 3}], r"section 'features.items\[0\]' 'hash' is unknown"),
             ([{"name": "a", "kind": "text", "ngrams": "x"}], r"features.items\[0\].ngrams is 'x'; expected int"),
             ([{"name": "a", "kind": "text", "ngrams": -1}], r"feature 'a': ngrams is -1; it must be at least 0"),
-            ([{"name": "a", "kind": "text"}] * 2, r"features.items names a column twice: a, a"),
+            ([{"name": "a", "kind": "text"}] * 2, r"features.items name a column twice: a, a"),
             (["year"], r"my.yaml: features.items\[0\] is 'year'; expected fields with values"),
             ("year", r"my.yaml: features.items is 'year'; expected a list"),
         ],

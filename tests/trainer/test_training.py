@@ -1,5 +1,6 @@
 """The loop: a killed run goes on to the same weights; it stops early; the best weights are the ones kept."""
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -12,9 +13,8 @@ import pytest
 import tensorflow as tf
 
 from protos.errors import UserError
-from tests.support.models import NUM_ITEMS, small_config
+from tests.support.models import MEMORY, small_config, walks_split
 from trainer import task
-from trainer.data.interactions import Items
 from trainer.data.splits import Split
 from trainer.evaluation import evaluate
 from trainer.model import SparCode
@@ -24,39 +24,22 @@ from trainer.two_tower import TwoTower
 KINDS = pytest.mark.parametrize("kind", [SparCode, TwoTower])
 
 
-def small_split(users: int = 40, seed: int = 0) -> Split:
-    """Users who walk round the catalogue in steps of one: what comes next can be learned."""
-    rng = np.random.default_rng(seed)
-    starts, lengths = rng.integers(0, NUM_ITEMS, users), rng.integers(6, 14, users)
-    walks = [
-        ((start + np.arange(length)) % NUM_ITEMS).astype(np.int32)
-        for start, length in zip(starts, lengths, strict=True)
-    ]
-    names = tuple(f"item-{row}" for row in range(NUM_ITEMS))
-    catalogue = Items(names, tuple(f"Film {row}" for row in range(NUM_ITEMS)), ((),) * NUM_ITEMS)
-    return Split(
-        "walks",
-        "chronological",
-        tuple(f"user-{user}" for user in range(users)),
-        catalogue,
-        [walk[:-2] for walk in walks],
-        [walk[-2:-1] for walk in walks],
-        [walk[-1:] for walk in walks],
-    )
-
-
 class KilledError(Exception):
     """Stands for the signal that ends a run."""
 
 
-class KillAfter(tf.keras.callbacks.Callback):
-    def __init__(self, steps: int) -> None:
+class KillIn(tf.keras.callbacks.Callback):
+    """Ends a run after the first steps of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
         super().__init__()
-        self.left = steps
+        self.last, self.epoch = epoch, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.left -= 1
-        if self.left < 0:
+        if self.epoch == self.last and batch == 2:
             raise KilledError
 
 
@@ -64,23 +47,42 @@ def weights(model) -> list[np.ndarray]:
     return [variable.numpy() for variable in model.variables]
 
 
-@KINDS
-def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(kind, tmp_path, monkeypatch):
-    config, split = small_config(), small_split()
+def assert_equal_weights(left, right) -> None:
+    for one, other in zip(weights(left), weights(right), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "warm_up", "every", "killed_in"),
+    [
+        pytest.param(SparCode, 2, 1, 1, id="in the warm-up"),
+        pytest.param(SparCode, 2, 1, 2, id="after the codes started"),
+        pytest.param(SparCode, 2, 2, 3, id="where the last checkpoint is of the warm-up and the best weights are not"),
+        pytest.param(TwoTower, 2, 1, 2, id="two-tower"),
+    ],
+)
+def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
+    kind, warm_up, every, killed_in, tmp_path, monkeypatch
+):
+    split = walks_split()
+    config = small_config(
+        memory=MEMORY, quantizer={"warmup_epochs": warm_up}, training={"checkpoint_every": every, "patience": 9}
+    )
     unbroken = task.train(split, config, tmp_path / "unbroken", kind)
     original = tf.keras.Model.fit
 
     def fit_until_killed(self, *arguments, **named):
-        return original(self, *arguments, **{**named, "callbacks": [*named["callbacks"], KillAfter(13)]})
+        return original(self, *arguments, **{**named, "callbacks": [*named["callbacks"], KillIn(killed_in)]})
 
     monkeypatch.setattr(tf.keras.Model, "fit", fit_until_killed)
     with pytest.raises(KilledError):
         task.train(split, config, tmp_path / "killed", kind)
     monkeypatch.undo()
     resumed = task.train(split, config, tmp_path / "killed", kind)
-    assert resumed.result == unbroken.result
-    for left, right in zip(weights(unbroken.model), weights(resumed.model), strict=True):
-        np.testing.assert_array_equal(left, right)
+    assert (resumed.result, resumed.score) == (unbroken.result, unbroken.score)
+    assert_equal_weights(unbroken.model, resumed.model)
+    windows = tf.constant([[3, 4, 5]])
+    np.testing.assert_array_equal(unbroken.model.catalogue_scores(windows), resumed.model.catalogue_scores(windows))
 
 
 @pytest.mark.slow
@@ -113,38 +115,43 @@ def test_a_process_killed_by_a_signal_resumes(tmp_path):
 
 
 def test_the_same_command_after_the_end_trains_no_further(tmp_path):
-    config, split = small_config(), small_split()
+    config, split = small_config(), walks_split()
     first = task.train(split, config, tmp_path, SparCode)
     again = task.train(split, config, tmp_path, SparCode)
     assert again.result == first.result
-    for left, right in zip(weights(first.model), weights(again.model), strict=True):
-        np.testing.assert_array_equal(left, right)
+    assert_equal_weights(first.model, again.model)
 
 
 def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
-    split = small_split()
+    split = walks_split()
     task.train(split, small_config(training={"epochs": 2}), tmp_path)
     with pytest.raises(UserError, match=r"config.yaml is of a run with another configuration"):
         task.train(split, small_config(training={"epochs": 3}), tmp_path)
     with pytest.raises(UserError, match=r"data.sha256 is of a run with another data"):
-        task.train(small_split(seed=1), small_config(training={"epochs": 2}), tmp_path)
+        task.train(walks_split(seed=1), small_config(training={"epochs": 2}), tmp_path)
 
 
 @KINDS
 def test_it_learns_what_can_be_learned(kind, tmp_path):
-    split = small_split(users=150)
+    split = walks_split(users=150)
     config = small_config(
         tokenizer={"dim": 16},
-        quantizer={"num_codewords": 32, "warmup_epochs": 2},
-        training={"epochs": 12, "patience": 12, "learning_rate": 0.02, "warmup_steps": 5},
+        quantizer={"num_codewords": 32, "warmup_epochs": 8},
+        memory=MEMORY,
+        training={"epochs": 12, "patience": 12, "batch_events": 112, "learning_rate": 0.02, "warmup_steps": 5},
     )
     trained = task.train(split, config, tmp_path, kind)
-    metrics = evaluate(ModelRanker(trained.model), split.queries("test")).means()
+    assert trained.score == pytest.approx(quality(trained.model, split, "validation")["ndcg@50"])
+    trained.model.event_lists = None
     # The next item of 30 is one step ahead: chance is a hit rate of one third.
-    assert metrics["hr@10"] > 0.9
-    assert trained.result.best_score == pytest.approx(
-        evaluate(ModelRanker(trained.model), split.queries("validation")).means()["ndcg@50"]
-    )
+    assert quality(trained.model, split, "test")["hr@10"] > 0.9
+    tokens_alone = quality(trained.model, split, "validation")["ndcg@50"]
+    assert trained.result.best_score == pytest.approx(tokens_alone)
+    assert trained.score >= tokens_alone
+
+
+def quality(model, split: Split, part: str) -> dict[str, float]:
+    return evaluate(ModelRanker(model), split.queries(part)).means()
 
 
 def logged_tags(directory: pathlib.Path) -> set[str]:
@@ -154,7 +161,7 @@ def logged_tags(directory: pathlib.Path) -> set[str]:
 
 def test_training_stops_early_and_logs_for_tensorboard(tmp_path):
     config = small_config(training={"epochs": 40, "patience": 2, "learning_rate": 1e-12})
-    trained = task.train(small_split(), config, tmp_path)
+    trained = task.train(walks_split(), config, tmp_path)
     assert trained.result.epochs < 40
     tags = {part: logged_tags(tmp_path / "logs" / part) for part in ("train", "validation")}
     assert "epoch_ndcg@50" in tags["validation"]
@@ -164,8 +171,8 @@ def test_training_stops_early_and_logs_for_tensorboard(tmp_path):
 
 
 def test_users_too_short_to_validate_are_named(tmp_path):
-    split = small_split(users=3)
+    split = walks_split(users=3)
     empty = [np.zeros(0, np.int32)] * 3
-    short = Split(split.name, split.method, split.user_ids, split.catalogue, split.train, empty, empty)
+    short = dataclasses.replace(split, validation=empty, test=empty)
     with pytest.raises(UserError, match="no user has the three events"):
         task.train(short, small_config(), tmp_path)
