@@ -67,14 +67,23 @@ class RunState(tf.Module):
 
 
 class Run:
-    """The checkpoints of one job directory: the newest state to resume from, and the best weights."""
+    """The checkpoints of one job directory: the newest state to resume from, and the best weights of each phase."""
 
     def __init__(self, model: SequenceModel, job_dir: pathlib.Path) -> None:
         self.model, self.state = model, RunState()
         everything = tf.train.Checkpoint(model=model, optimizer=model.optimizer, state=self.state)
         self._latest = tf.train.CheckpointManager(everything, str(job_dir / "checkpoints"), max_to_keep=2)
         weights = tf.train.Checkpoint(model=model)
-        self._best = tf.train.CheckpointManager(weights, str(job_dir / "checkpoints" / "best"), max_to_keep=1)
+        self._warm_up, self._with_codes = (
+            tf.train.CheckpointManager(weights, str(job_dir / "checkpoints" / name), max_to_keep=1)
+            for name in ("warm_up", "best")
+        )
+
+    @property
+    def _best(self) -> tf.train.CheckpointManager:
+        # One for each phase: a run that is killed in the second may have to begin it again from the best of the first.
+        warms_up = has_codes(self.model) and not bool(self.model.quantizer.active)
+        return self._warm_up if warms_up else self._with_codes
 
     def resume(self) -> bool:
         """Restores the newest checkpoint; False when there is none."""
@@ -85,11 +94,11 @@ class Run:
         self._latest.save(checkpoint_number=int(self.state.epoch))
 
     def save_best(self) -> None:
-        """Writes the weights as the best so far."""
+        """Writes the weights as the best of this phase so far."""
         self._best.save()
 
     def restore_best(self) -> None:
-        """Puts the best weights back into the model."""
+        """Puts the best weights of this phase back into the model."""
         if self._best.latest_checkpoint:
             # The best checkpoint holds no optimizer: training is over when it is read.
             tf.train.Checkpoint(model=self.model).restore(self._best.latest_checkpoint).expect_partial()

@@ -103,7 +103,7 @@ def test_sparsity_trains_scores_to_zero():
     zeros = []
     for weight in (0.0, 5.0):
         config = small_config(
-            loss={"sparsity_weight": weight}, training={"learning_rate": 0.02, "code_rate": 1.0, "warmup_steps": 0}
+            loss={"sparsity_weight": weight}, training={"learning_rate": 0.02, "warmup_steps": 0}
         )
         model = small_model(config)
         step, windows = tf.function(model.train_step), tf.constant(random_windows(30))
