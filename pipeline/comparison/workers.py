@@ -15,7 +15,7 @@ _OMP = "OMP_NUM_THREADS"
 def run_all(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]], jobs: int) -> None:
     """Calls `work(*task)` for each task: in this process one after the other, or with `jobs` > 1 in that many others.
 
-    After an error no further task is begun, and the error is raised once those under way have ended.
+    After an error, tasks that no process has been handed yet are dropped; it is raised once the others have ended.
     """
     if jobs == 1 or len(tasks) < 2:
         for task in tasks:

@@ -1,13 +1,14 @@
 """I1 for the export: the two SavedModels, alone, give the training model's f."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
 from protos.artifact import read_manifest
 from protos.errors import UserError
-from tests.support.models import NUM_ITEMS, random_sequences, small_config, small_model
+from tests.support.models import MEMORY, NUM_ITEMS, add_event_lists, random_sequences, small_config, small_model
 from trainer.export import FORMAT, export
 from trainer.windows import pad_histories
 
@@ -23,33 +24,88 @@ def as_ids(histories, width):
     return tf.constant([[""] * (width - len(history)) + history for history in ids])
 
 
-@pytest.mark.parametrize("structure", ["residual", "product"])
-def test_exported_models_equal_the_trained_one(structure, tmp_path):
-    model = small_model(small_config(structure))
-    export(model, CATALOGUE, random_sequences(5), tmp_path / "export")
-    manifest = read_manifest(tmp_path / "export", FORMAT)
-    query = tf.saved_model.load(str(tmp_path / "export" / "query")).signatures["serving_default"]
-    scorer = tf.saved_model.load(str(tmp_path / "export" / "scorer")).signatures["serving_default"]
+def signature(directory, part, name="serving_default"):
+    return tf.saved_model.load(str(directory / part)).signatures[name]
+
+
+def ready_lists(directory) -> dict[int, list[tuple[int, float]]]:
+    rows = pq.read_table(directory / "lists.parquet").to_pylist()
+    return {row["key"]: list(zip(row["items"], row["scores"], strict=True)) for row in rows}
+
+
+@pytest.mark.parametrize("structure", ["residual", "separate", "product"])
+@pytest.mark.parametrize("events", [0, 4])
+def test_exported_models_and_lists_equal_the_trained_one(structure, events, tmp_path):
+    model = small_model(small_config(structure, memory={**MEMORY, "num_events": events}))
+    if events:
+        add_event_lists(model)
+    directory = export(model, CATALOGUE, random_sequences(5), tmp_path / "export")
+    described = read_manifest(directory, FORMAT)["model"]
+    assert described["num_events"] == events
     histories = [*random_sequences(6, seed=3), np.zeros(0, np.int32)]
-    encoded = query(history=as_ids(histories, 20))
+    encoded = {name: value.numpy() for name, value in signature(directory, "query")(as_ids(histories, 20)).items()}
+    scorer, lists = signature(directory, "scorer"), ready_lists(directory)
+    size = model.config.quantizer.code_space.size
     everything = np.zeros((len(histories), NUM_ITEMS))
-    for place, keys in enumerate(encoded["keys"].numpy()):
-        scores = scorer(keys=tf.constant(keys), items=tf.range(NUM_ITEMS))["scores"].numpy()
-        everything[place] = np.maximum(scores + manifest["model"]["bias"], 0).sum(0)
+    for place, token in np.ndindex(7, 3 + events):
+        key, weight = encoded["keys"][place, token], encoded["weights"][place, token]
+        if token < 3:
+            assert 0 <= key < size
+            assert weight == 1
+            scores = scorer(keys=tf.constant([key], tf.int64), items=tf.range(NUM_ITEMS))["scores"].numpy()[0]
+            everything[place] += np.maximum(scores + described["bias"], 0)
+        elif key == -1:
+            assert weight == 0
+        else:
+            assert key - size == histories[place][-6:][token - 3 - events]
+            for item, score in lists[key]:
+                everything[place, item] += weight * score
     expected = model.catalogue_scores(tf.constant(pad_histories(histories, 6)))
     np.testing.assert_allclose(everything, expected, rtol=1e-5)
-    quantizer = model.config.quantizer
-    assert encoded["codes"].shape == (7, 3, quantizer.num_codebooks)
+    assert (encoded["keys"][:, 3:] >= 0).any() == (events > 0)
+    assert encoded["codes"].shape == (7, 3, model.config.quantizer.num_codebooks)
     assert encoded["tokens"].shape == (7, 3, 8)
-    assert encoded["distances"].shape == (7, 3, quantizer.num_codebooks, 4)
-    chosen = tf.argmin(encoded["distances"], -1, output_type=tf.int32)
-    np.testing.assert_array_equal(chosen, encoded["codes"])
+    assert encoded["distances"].shape == (7, 3, model.config.quantizer.num_codebooks, 4)
+    np.testing.assert_array_equal(encoded["distances"].argmin(-1), encoded["codes"])
+    dtypes = {name: value.dtype.name for name, value in encoded.items()}
+    assert dtypes == {
+        **{"codes": "int32", "keys": "int64"},
+        **{"weights": "float32", "tokens": "float32", "distances": "float32"},
+    }
+
+
+@pytest.mark.parametrize("structure", ["residual", "separate", "product"])
+def test_the_exported_scorer_rescores_tokens_as_the_model_does(structure, tmp_path):
+    model = small_model(small_config(structure))
+    directory = export(model, CATALOGUE, [], tmp_path / "export")
+    tokens = signature(directory, "query")(as_ids(random_sequences(6, seed=3), 20))["tokens"]
+    rows = tf.constant(np.random.default_rng(0).integers(0, NUM_ITEMS, (6, 4)), tf.int32)
+    rescore = signature(directory, "scorer", "rescore")
+    found = rescore(tokens=tokens, items=rows)["scores"]
+    np.testing.assert_allclose(found, model.rescore(tokens, rows), rtol=1e-5)
+    assert rescore(tokens=tokens[:2], items=rows[:2, :0])["scores"].shape == (2, 0)
+    assert rescore(tokens=tokens[:0], items=rows[:0])["scores"].shape == (0, 4)
+
+
+def test_ready_lists_are_those_of_the_memory_by_ascending_key(tmp_path):
+    model = small_model(small_config(memory=MEMORY))
+    add_event_lists(model)
+    found = ready_lists(export(model, CATALOGUE, [], tmp_path / "export"))
+    assert list(found) == sorted(found)
+    expected, size = {}, model.config.quantizer.code_space.size
+    for row, (items, scores) in enumerate(zip(*model.event_lists.lists, strict=True)):
+        postings = [(int(item), float(score)) for item, score in zip(items, scores, strict=True) if score > 0]
+        if postings:
+            expected[size + row] = postings
+    assert found == expected
+    assert 0 < len(found) <= NUM_ITEMS
+    assert all(list(postings) == sorted(postings, key=lambda p: (-p[1], p[0])) for postings in found.values())
 
 
 def test_unknown_ids_padding_and_long_histories(tmp_path):
     model = small_model(small_config())
     export(model, CATALOGUE, [], tmp_path / "export")
-    query = tf.saved_model.load(str(tmp_path / "export" / "query")).signatures["serving_default"]
+    query = signature(tmp_path / "export", "query")
 
     def tokens(*history):
         return query(history=tf.constant([history]))["tokens"].numpy()
@@ -74,11 +130,18 @@ def test_what_else_an_export_holds(tmp_path):
     described = read_manifest(tmp_path / "export", FORMAT)["model"]
     assert described["num_slots"] == 3
     assert described["bias"] == float(model.bias)
+    assert described["num_events"] == 0
+    lists = pq.read_table(tmp_path / "export" / "lists.parquet")
+    assert len(lists) == 0
+    kinds = {"key": pa.int64(), "items": pa.list_(pa.int32()), "scores": pa.list_(pa.float32())}
+    assert {field.name: field.type for field in lists.schema} == kinds
 
 
 def test_a_model_without_codes_and_ids_that_cannot_stand_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"no codes yet.*warmup_epochs"):
         export(small_model(small_config(), active=False), CATALOGUE, [], tmp_path / "export")
+    with pytest.raises(UserError, match=r"structure 'none', the all-to-all model: it has no codes"):
+        export(small_model(small_config("none")), CATALOGUE, [], tmp_path / "export")
     broken = {**CATALOGUE, "item_id": [*CATALOGUE["item_id"][:-1], "two\nlines"]}
     with pytest.raises(UserError, match=r"'two\\nlines' in row 29"):
         export(small_model(small_config()), broken, [], tmp_path / "export")

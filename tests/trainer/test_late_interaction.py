@@ -1,10 +1,12 @@
 """The late-interaction baseline against loops over tokens."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 from tests.support.models import NUM_ITEMS, random_batch, random_windows, small_config, small_model
+from trainer.data.features import FeatureColumns
 from trainer.late_interaction import LateInteraction
 
 TEMPERATURE = 0.2
@@ -47,3 +49,18 @@ def test_item_tokens_are_unit_vectors():
     tokens = model_of(2, 3).item_tokens(tf.range(NUM_ITEMS))
     assert tokens.shape == (3, NUM_ITEMS, 8)
     np.testing.assert_allclose(tf.norm(tokens, axis=-1), np.ones((3, NUM_ITEMS)), rtol=1e-5)
+
+
+def test_ids_that_a_step_hides_have_no_part_in_its_scores():
+    config = small_config(features={"items": [{"name": "year", "kind": "number"}], "id_dropout": 0.5})
+    columns = FeatureColumns(items={"year": pa.array(range(NUM_ITEMS), pa.int32())})
+    model = small_model(config, LateInteraction, columns=columns)
+    batch = random_batch(model)._replace(step=tf.constant(0, tf.int64))
+    hidden = model.item_biases(tf.range(NUM_ITEMS), batch.step).numpy() == 0
+    assert 0 < hidden.sum() < NUM_ITEMS
+    before = model.batch_scores(batch)
+    model.item_bias.assign(model.item_bias + hidden)
+    model.item_embeddings.assign(model.item_embeddings + np.append(hidden, False)[:, None])
+    after = model.batch_scores(batch)
+    np.testing.assert_array_equal(before.positive, after.positive)
+    np.testing.assert_array_equal(before.negative, after.negative)

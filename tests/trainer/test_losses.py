@@ -22,9 +22,7 @@ def test_sampled_softmax_equals_the_formula(log_q, hard):
     probability, weight = rng.uniform(0.01, 0.5, 6), np.array([1.0, 0.0, 2.0, 0.5])
     losses = []
     for p in range(4):
-        logits = [
-            negative[p, s] - (math.log(6 * probability[s]) if log_q else 0.0) for s in range(6) if not hits[p, s]
-        ]
+        logits = [negative[p, s] - (math.log(6 * probability[s]) if log_q else 0.0) for s in range(6) if not hits[p, s]]
         kept = sorted(logits, reverse=True)[: hard or None]
         losses.append(math.log(sum(map(math.exp, [positive[p], *kept]))) - positive[p])
     found = SampledSoftmax(LossConfig(log_q=log_q, num_hard_negatives=hard))(
@@ -102,9 +100,7 @@ def test_popularity_never_draws_an_item_without_events():
 def test_sparsity_trains_scores_to_zero():
     zeros = []
     for weight in (0.0, 5.0):
-        config = small_config(
-            loss={"sparsity_weight": weight}, training={"learning_rate": 0.02, "warmup_steps": 0}
-        )
+        config = small_config(loss={"sparsity_weight": weight}, training={"learning_rate": 0.02, "warmup_steps": 0})
         model = small_model(config)
         step, windows = tf.function(model.train_step), tf.constant(random_windows(30))
         for _ in range(30):

@@ -9,7 +9,6 @@ import tensorflow as tf
 from tests.support.models import NUM_ITEMS, random_windows, small_config, small_model
 from trainer.config import ScorerConfig, TokenizerConfig
 from trainer.late_interaction import LateInteraction
-from trainer.model import SparCode
 from trainer.two_tower import TwoTower
 
 STRUCTURES = ("residual", "separate", "product", "none")

@@ -61,9 +61,7 @@ def assert_equal_weights(left, right) -> None:
         pytest.param(TwoTower, 2, 1, 2, id="two-tower"),
     ],
 )
-def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
-    kind, warm_up, every, killed_in, tmp_path, monkeypatch
-):
+def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(kind, warm_up, every, killed_in, tmp_path, monkeypatch):
     split = walks_split()
     config = small_config(
         memory=MEMORY, quantizer={"warmup_epochs": warm_up}, training={"checkpoint_every": every, "patience": 9}

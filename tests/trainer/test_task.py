@@ -1,0 +1,59 @@
+"""The command: every kind of model trains; what has codes is exported, with the lists of its memory."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow.parquet as pq
+import pytest
+
+from protos.artifact import read_manifest
+from protos.errors import UserError
+from trainer import task
+from trainer.export import FORMAT
+
+DATA = "synthetic:users=40,items=50,interactions=900,seed=1"
+SMALL = {
+    "tokenizer.dim": 8,
+    "quantizer.num_codewords": 4,
+    "quantizer.warmup_epochs": 1,
+    "memory.l2": 5.0,
+    "data.max_history": 10,
+    "training.epochs": 2,
+}
+
+
+def run(job_dir, model: str, **flags) -> None:
+    values = SMALL | {name.replace("__", "."): value for name, value in flags.items()}
+    flat = [part for name, value in values.items() for part in (f"--{name}", str(value))]
+    task.main(["--data", DATA, "--job-dir", str(job_dir), "--model", model, *flat])
+
+
+@pytest.mark.parametrize("model", ["two_tower", "late_interaction"])
+def test_baselines_train_and_export_nothing(model, tmp_path, capsys):
+    run(tmp_path, model)
+    assert "nothing to export" in capsys.readouterr().out
+    assert (tmp_path / "checkpoints" / "best").is_dir()
+    assert not (tmp_path / "export").exists()
+
+
+def test_the_all_to_all_model_exports_nothing(tmp_path, capsys):
+    run(tmp_path, "sparcode", quantizer__structure="none")
+    assert "nothing to export" in capsys.readouterr().out
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_two_tower_run_is_what_sparcode_starts_from(tmp_path, capsys):
+    run(tmp_path / "first", "two_tower")
+    run(tmp_path / "second", "sparcode", training__warm_start=tmp_path / "first")
+    out = capsys.readouterr().out
+    assert re.search(rf"warm start from {tmp_path / 'first'}: (\d+) of \1 items known", out)
+    described = read_manifest(tmp_path / "second" / "export", FORMAT)["model"]
+    lists = pq.read_table(tmp_path / "second" / "export" / "lists.parquet")
+    assert (len(lists) > 0) == (described["num_events"] > 0)
+    assert described["num_events"] in (0, 10)
+
+
+def test_a_warm_start_from_nowhere_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"training.warm_start .*nowhere: no trained run there"):
+        run(tmp_path / "job", "sparcode", training__warm_start=tmp_path / "nowhere")
