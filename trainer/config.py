@@ -287,6 +287,11 @@ class TrainingConfig:
       batch_events: events a step, counting the padding of windows that are a little shorter than others.
       learning_rate: of Adam, reached after warmup_steps.
       warmup_steps: steps of linear warm-up.
+      weight_decay: decoupled (AdamW); 0 turns it off.
+      patience: validations without a better NDCG@50 before training stops early, or its first phase ends.
+      validate_every: epochs between validations.
+      validation_users: at most so many users are ranked at each validation.
+      checkpoint_every: epochs between checkpoints a killed run resumes from.
       warm_start: job directory of an earlier run whose weights to start from, or of a two-tower run.
       seed: of weights, order, dropout and negatives.
       deterministic: bit-equal results from equal seeds (slower).

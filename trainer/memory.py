@@ -115,8 +115,11 @@ def _best(weights: np.ndarray, kept: np.ndarray, num_items: int, list_length: in
         order = np.argsort(-rows, axis=1, kind="stable")[:, : width + 1]
         best = np.maximum(np.take_along_axis(rows, order, axis=1), 0.0)
         threshold = best[:, width:] if best.shape[1] > width else np.zeros((len(best), 1), np.float32)
-        scores = np.maximum(best[:, :width] - threshold, 0.0)
+        scores, items = np.maximum(best[:, :width] - threshold, 0.0), order[:, :width]
+        # Scores that differed can be equal with the threshold off: ties go to the smaller row again.
+        again = np.lexsort((items, -scores), axis=1)
+        scores, items = (np.take_along_axis(values, again, axis=1) for values in (scores, items))
         at = kept[start : start + _ROWS_AT_ONCE]
-        lists.items[at] = np.where(scores > 0, kept[order[:, :width]], PADDING)
+        lists.items[at] = np.where(scores > 0, kept[items], PADDING)
         lists.scores[at] = scores
     return lists

@@ -60,6 +60,13 @@ class SparCode(SequenceModel):
         """
         return self.is_quantized and self.config.scorer.inner_product
 
+    @property
+    def learning_variables(self) -> list[tf.Variable]:
+        """See SequenceModel; once there are codes, those of the scorer only, unless configured otherwise."""
+        with tf.init_scope():
+            holds = bool(self.quantizer.active) and not self.config.quantizer.train_encoder
+        return self.scorer.trainable_variables if holds else self.trainable_variables
+
     def quantize(self, queries: tf.Tensor) -> Quantized:
         """Tokens and codes of query vectors `[P, V, D]`."""
         return self.quantizer(queries)
@@ -71,7 +78,7 @@ class SparCode(SequenceModel):
 
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; the extra loss is commitment, balance of codes and sparsity of scores."""
-        quantized, config = self.quantize(self._held(batch.queries)), self.config
+        quantized, config = self.quantize(batch.queries), self.config
         positive = tf.reduce_sum(self._own_contributions(quantized, batch.positives[:, None], batch.step), [1, 2])
         negative, contribution = self._shared_scores(quantized, batch.negatives.rows, batch.step)
         extra = config.loss.sparsity_weight * contribution
@@ -82,16 +89,10 @@ class SparCode(SequenceModel):
             extra += config.quantizer.balance_weight * tf.reduce_mean(self.quantizer.balance(quantized))
         return Scores(positive, negative, extra, quantized)
 
-    def _held(self, values: tf.Tensor) -> tf.Tensor:
-        """Values that learn in the first phase of training and, as configured, no more once there are codes."""
-        if self.config.quantizer.train_encoder:
-            return values
-        return tf.where(self.quantizer.active, tf.stop_gradient(values), values)
-
     def _own_contributions(self, quantized: Quantized, items: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
         """relu(S + b) of the tokens of query p with its own items `[P, W]`: `[P, K_u, W]`."""
-        vectors, biases = self._held(self.item_vectors(items, step)), self._held(self.item_biases(items, step))
-        scores = self.scorer.linear_own(quantized.output, vectors, biases)
+        vectors = self.item_vectors(items, step)
+        scores = self.scorer.linear_own(quantized.output, vectors, self.item_biases(items, step))
         if self.interacts_by_code:
             interactions = self.scorer.interaction_own(quantized.codewords, vectors)
             scores += tf.where(self.quantizer.active, interactions, 0.0)
@@ -103,7 +104,7 @@ class SparCode(SequenceModel):
         self, quantized: Quantized, items: tf.Tensor, step: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """f of every query with every one of S items, without event tokens `[P, S]`; the mean contribution."""
-        vectors, biases = self._held(self.item_vectors(items, step)), self._held(self.item_biases(items, step))
+        vectors, biases = self.item_vectors(items, step), self.item_biases(items, step)
         interactions = self._interactions_by_code if self.interacts_by_code else self._interactions_by_token
         interaction_of = interactions(quantized, vectors)
         total, contribution = 0.0, 0.0

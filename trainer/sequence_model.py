@@ -280,11 +280,16 @@ class SequenceModel(tfrs.Model):
         )
         return loss + scores.extra, scores.quantized
 
+    @property
+    def learning_variables(self) -> list[tf.Variable]:
+        """What a step moves, as of when its graph is made. Adam would also move what has a gradient of 0."""
+        return self.trainable_variables
+
     def train_step(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """One gradient step, then one step of the codebooks' moving averages."""
         with tf.GradientTape() as tape:
             loss, quantized = self._loss_and_codes(inputs, training=True)
-        variables = self.trainable_variables
+        variables = self.learning_variables
         # Before the codebooks exist the interaction may have no part in the loss: its gradients are None.
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))

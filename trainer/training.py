@@ -131,6 +131,7 @@ class CodebookStart(tf.keras.callbacks.Callback):
         codebooks, shares = start_codebooks(vectors, quantizer.config, self.training.seed)
         tokens_per_slot = quantizer.config.num_query_tokens / quantizer.config.num_slots
         quantizer.activate(codebooks, (shares * per_step * tokens_per_slot).astype(np.float32))
+        self.model.make_train_function(force=True)  # other weights learn from here on
         self.state.begin_phase()
         # What there is now is the best of what has codes, until an epoch does better.
         self.checkpoints.save_best()

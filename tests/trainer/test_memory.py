@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainer.config import MemoryConfig
-from trainer.memory import fit_lists, no_lists
+from trainer.memory import _best, fit_lists, no_lists
 from trainer.windows import training_windows
 
 CONFIGS = [
@@ -118,3 +118,13 @@ def test_more_rows_than_are_sorted_at_once(monkeypatch):
     monkeypatch.setattr("trainer.memory._ROWS_AT_ONCE", 5)
     for left, right in zip(whole, fit_lists(windows, 12, config), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_scores_that_tie_once_the_threshold_is_off_stand_by_ascending_row():
+    step = np.float32(2.0**-23)
+    # Both differences lie half-way between floats, and both round to 1.25.
+    row = np.array([0, 1.5, np.float32(1.5) + step, 0.25 + 2.0**-24], np.float32)
+    assert row[2] > row[1]
+    lists = _best(np.tile(row, (4, 1)), np.arange(4), num_items=4, list_length=2)
+    assert lists.scores[0].tolist() == [1.25, 1.25]
+    assert lists.items[0].tolist() == [1, 2]

@@ -16,6 +16,9 @@ TOKENIZERS = typing.get_args(typing.get_type_hints(TokenizerConfig)["kind"])
 SCORERS = typing.get_args(typing.get_type_hints(ScorerConfig)["kind"])
 
 
+EVERYTHING = {"train_encoder": True}
+
+
 def assert_every_weight_moves(model) -> None:
     before = [variable.numpy() for variable in model.trainable_variables]
     model.train_step(tf.constant(random_windows(12)))
@@ -28,7 +31,7 @@ def assert_every_weight_moves(model) -> None:
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_every_tokenizer_trains_with_every_structure(kind, structure):
-    model = small_model(small_config(structure, tokenizer={"kind": kind}))
+    model = small_model(small_config(structure, tokenizer={"kind": kind}, quantizer=EVERYTHING))
     assert_every_weight_moves(model)
     assert np.isfinite(model.catalogue_scores(tf.constant(random_windows()[:, 1:]))).all()
 
@@ -36,7 +39,7 @@ def test_every_tokenizer_trains_with_every_structure(kind, structure):
 @pytest.mark.parametrize("kind", SCORERS)
 @pytest.mark.parametrize("structure", ["product", "none"])
 def test_every_scorer_trains_by_code_and_by_token(kind, structure):
-    assert_every_weight_moves(small_model(small_config(structure, scorer={"kind": kind})))
+    assert_every_weight_moves(small_model(small_config(structure, scorer={"kind": kind}, quantizer=EVERYTHING)))
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -44,7 +47,7 @@ def test_every_scorer_trains_by_code_and_by_token(kind, structure):
 def test_without_inner_product_the_interaction_carries_the_gradient(structure, active):
     # From 0, so that some sums are cut off: where none is, the bias adds the same to all items.
     scorer = {"kind": "hybrid", "inner_product": False, "initial_bias": 0.0}
-    config = small_config(structure, scorer=scorer)
+    config = small_config(structure, scorer=scorer, quantizer=EVERYTHING)
     assert_every_weight_moves(small_model(config, active=active))
 
 
@@ -65,6 +68,26 @@ def test_without_codes_there_is_no_interaction_by_code(structure):
     ]
     scorers = len(model.scorer.weights)
     assert moved == [structure == "none"] * scorers + [False] * (len(moved) - scorers)
+
+
+@pytest.mark.parametrize("structure", ["residual", "product"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_once_there_are_codes_only_the_scorer_learns(structure, weight_decay):
+    model = small_model(small_config(structure, training={"weight_decay": weight_decay}), active=False)
+    windows = tf.constant(random_windows(12))
+    for _ in range(3):  # Adam has averages of gradients of everything by then
+        model.train_step(windows)
+    model.quantizer.activate(model.quantizer.codebooks.numpy(), model.quantizer.counts.numpy())
+    queries, rows = model.last_query_vectors(windows[:, :-1]), tf.zeros([12, 1], tf.int32) + tf.range(NUM_ITEMS)
+    rescored = model.rescore(model.quantize(queries).tokens, rows)
+    before = {id(variable): variable.numpy() for variable in model.trainable_variables}
+    for _ in range(2):
+        model.train_step(windows)
+    scorer = {id(variable) for variable in model.scorer.trainable_variables}
+    for variable in model.trainable_variables:
+        assert (before[id(variable)] != variable.numpy()).any() == (id(variable) in scorer), variable.name
+    assert scorer
+    np.testing.assert_array_equal(rescored, model.rescore(model.quantize(queries).tokens, rows))
 
 
 @pytest.mark.parametrize("structure", ["residual", "separate", "product"])

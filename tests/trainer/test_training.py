@@ -152,6 +152,21 @@ def quality(model, split: Split, part: str) -> dict[str, float]:
     return evaluate(ModelRanker(model), split.queries(part)).means()
 
 
+def test_the_second_phase_leaves_the_encoder_of_the_first_as_it_is(tmp_path):
+    config = small_config(quantizer={"warmup_epochs": 2}, training={"patience": 9})
+    model = task.train(walks_split(), config, tmp_path).model
+    assert int(model.step) > 0
+    checkpoint = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / "checkpoints" / "warm_up")))
+    names = checkpoint.get_variable_to_shape_map()
+    held = [name for name in names if name.split("/")[:2] in (["model", "tokenizer"], ["model", "item_embeddings"])]
+    best = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / "checkpoints" / "best")))
+    assert len(held) > 5
+    for name in held:
+        np.testing.assert_array_equal(checkpoint.get_tensor(name), best.get_tensor(name), err_msg=name)
+    scorer = [name for name in names if name.startswith("model/scorer/")]
+    assert any((checkpoint.get_tensor(name) != best.get_tensor(name)).any() for name in scorer)
+
+
 def logged_tags(directory: pathlib.Path) -> set[str]:
     (events,) = directory.glob("events*")
     return {value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value}
