@@ -12,9 +12,9 @@ from trainer.evaluation import evaluate, top_k_unseen
 from trainer.layers.event_lists import EventLists
 from trainer.memory import fit_lists
 from trainer.model import SparCode
+from trainer.training import SELECTED_BY
 from trainer.windows import rows_of
 
-SELECTED_BY = "ndcg@50"
 # Of the ratio at which token scores and event scores vary alike over the catalogue; 0 leaves the memory out.
 RELATIVE_WEIGHTS = (0.0, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _MOST_SCORES = 30_000_000  # scores held at once: 120 MB

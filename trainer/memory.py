@@ -69,7 +69,7 @@ def fit_lists(windows: np.ndarray, num_items: int, config: MemoryConfig) -> Item
 def _past_and_future(
     windows: np.ndarray, num_items: int, config: MemoryConfig
 ) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
-    """X and Y, `[N, m]` each: a row for every event that another one follows."""
+    """X and Y, `[N, m]` each: a row for every event that is predicted; the first of a sequence has an empty past."""
     context = windows[:, :-1]
     positions = np.flatnonzero((windows[:, 1:] != PADDING).ravel())
     length = context.shape[1]

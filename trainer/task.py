@@ -180,9 +180,10 @@ def main(argv: Sequence[str]) -> None:
     print(parts.summary())
     trained = train(parts, config, arguments.job_dir, MODELS[arguments.model])
     result = trained.result
+    with_events = f" {trained.score:.4f} with event tokens," if isinstance(trained.model, SparCode) else ""
     print(
         f"best {SELECTED_BY} on validation {result.best_score:.4f} at epoch {result.best_epoch} of {result.epochs},"
-        f" {trained.score:.4f} with event tokens, {trained.seconds:.0f} s"
+        f"{with_events} {trained.seconds:.0f} s"
     )
     if has_codes(trained.model):
         directory = export_trained(trained, parts, arguments.job_dir / "export")

@@ -45,8 +45,8 @@ class DistilledTwoTower(TwoTower):
 
     def __init__(self, config: Config, item_counts: np.ndarray, teacher: SequenceModel, **kwargs) -> None:
         super().__init__(config, item_counts, **kwargs)
-        # Behind a function, so that Keras neither trains nor saves it.
-        self._teach = lambda batch: teacher.scores_of(batch)
+        # Its method, not itself, so that Keras neither trains nor saves it.
+        self._teach = teacher.scores_of
 
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; the extra loss is the divergence from the teacher."""
