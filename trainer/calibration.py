@@ -40,20 +40,13 @@ def fit_event_lists(model: SparCode, windows: np.ndarray, validation: Evaluation
         return None
     ages = 0.5 ** (np.arange(config.num_events)[::-1] / config.memory.half_life)
     lists = fit_lists(rows_of(windows), model.num_items, config.memory)
-    sample = _sample(validation, model.num_items, config.training.seed)
+    sample = validation.sample(max(1, _MOST_SCORES // model.num_items), config.training.seed)
     tokens, events = _scores(model, EventLists(lists, ages), sample)
     unit = _spread(tokens) / max(_spread(events), 1e-9)
     found = {relative: _quality(tokens, relative * unit * events, sample) for relative in RELATIVE_WEIGHTS}
     best = max(RELATIVE_WEIGHTS, key=lambda relative: (found[relative], -relative))
     model.event_lists = EventLists(lists, best * unit * ages) if best else None
     return found[best]
-
-
-def _sample(queries: EvaluationQueries, num_items: int, seed: int) -> EvaluationQueries:
-    limit = max(1, _MOST_SCORES // num_items)
-    if len(queries) <= limit:
-        return queries
-    return queries.take(np.sort(np.random.default_rng(seed).permutation(len(queries))[:limit]))
 
 
 def _scores(model: SparCode, lists: EventLists, queries: EvaluationQueries) -> tuple[np.ndarray, np.ndarray]:

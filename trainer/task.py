@@ -95,11 +95,7 @@ def _validation(parts: Split, config: Config) -> EvaluationQueries:
     queries = parts.queries("validation")
     if not len(queries):
         raise UserError("no user has the three events that training, validation and test need; bring longer histories")
-    limit = config.training.validation_users
-    if len(queries) <= limit:
-        return queries
-    chosen = np.random.default_rng(config.training.seed).permutation(len(queries))[:limit]
-    return queries.take(np.sort(chosen))
+    return queries.sample(config.training.validation_users, config.training.seed)
 
 
 def _claim(job_dir: pathlib.Path, config: Config, parts: Split) -> None:

@@ -42,6 +42,12 @@ class EvaluationQueries:
     def __len__(self) -> int:
         return len(self.users)
 
+    def sample(self, limit: int, seed: int) -> EvaluationQueries:
+        """These queries, or a random sample of `limit` of them, in the same order, where there are more."""
+        if len(self) <= limit:
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:limit]))
+
     def take(self, positions: np.ndarray) -> EvaluationQueries:
         """These queries only, in this order: for a sample."""
         histories = self.histories
