@@ -11,16 +11,9 @@ from pipeline.served import ServedRanker
 from serving import export as serving_export
 from serving.client import RecommendClient
 from serving.server import EmbeddedServer
-from trainer.task import Trained
 
 _MODEL_NAME = "sparcode"
 _TIMEOUT_SECONDS = 60
-
-
-def describe(trained: Trained) -> str:
-    """One line for people: how a training ended."""
-    result = trained.result
-    return f"best validation NDCG@50 {result.best_score:.4f} at epoch {result.best_epoch} of {result.epochs}"
 
 
 def build_index(export_dir: pathlib.Path, index_dir: pathlib.Path, flags: Sequence[str] = ()) -> index_build.Report:

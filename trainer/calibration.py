@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.splits import EvaluationQueries
+from trainer.ensemble import AnySparCode
 from trainer.evaluation import evaluate, top_k_unseen
 from trainer.layers.event_lists import EventLists
 from trainer.memory import fit_lists
-from trainer.model import SparCode
 from trainer.training import SELECTED_BY
 from trainer.windows import rows_of
 
@@ -21,7 +21,7 @@ _MOST_SCORES = 30_000_000  # scores held at once: 120 MB
 _BATCH = 256
 
 
-def fit_event_lists(model: SparCode, windows: np.ndarray, validation: EvaluationQueries) -> float | None:
+def fit_event_lists(model: AnySparCode, windows: np.ndarray, validation: EvaluationQueries) -> float | None:
     """Gives a trained model its event lists.
 
     The weight of the memory's term is the one of RELATIVE_WEIGHTS with the best NDCG@50 on
@@ -49,7 +49,7 @@ def fit_event_lists(model: SparCode, windows: np.ndarray, validation: Evaluation
     return found[best]
 
 
-def _scores(model: SparCode, lists: EventLists, queries: EvaluationQueries) -> tuple[np.ndarray, np.ndarray]:
+def _scores(model: AnySparCode, lists: EventLists, queries: EvaluationQueries) -> tuple[np.ndarray, np.ndarray]:
     """Scores of tokens and of events `[Q, I]` each."""
     windows = model.windows_of(queries.histories)
     signature = [tf.TensorSpec([None, *windows.shape[1:]], tf.int32)]

@@ -283,6 +283,8 @@ class TrainingConfig:
     """The training loop.
 
     Attributes:
+      num_members: models trained one after the other from different seeds, whose tokens stand side by side
+        and whose scores are added up (trainer/ensemble.py).
       epochs: at most so many.
       batch_events: events a step, counting the padding of windows that are a little shorter than others.
       learning_rate: of Adam, reached after warmup_steps.
@@ -293,10 +295,11 @@ class TrainingConfig:
       validation_users: at most so many users are ranked at each validation.
       checkpoint_every: epochs between checkpoints a killed run resumes from.
       warm_start: job directory of an earlier run whose weights to start from, or of a two-tower run.
-      seed: of weights, order, dropout and negatives.
+      seed: of weights, order, dropout and negatives; member i takes seed + 1000 i.
       deterministic: bit-equal results from equal seeds (slower).
     """
 
+    num_members: int = 2
     epochs: int = 80
     batch_events: int = 800
     learning_rate: float = 0.003
@@ -311,7 +314,10 @@ class TrainingConfig:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_events", "patience", "validate_every", "validation_users", "checkpoint_every"):
+        for name in (
+            *("num_members", "epochs", "batch_events", "patience"),
+            *("validate_every", "validation_users", "checkpoint_every"),
+        ):
             value = getattr(self, name)
             _require(value >= 1, f"training.{name} is {value}; it must be at least 1")
         _require(self.learning_rate > 0, f"training.learning_rate is {self.learning_rate}; it must be > 0")
@@ -412,6 +418,11 @@ class Config:
     def to_yaml(self) -> str:
         """The whole configuration, every default written out."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
+
+
+def single_member(config: Config) -> Config:
+    """The configuration of a model of one member."""
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, num_members=1))
 
 
 def from_mapping(values: Mapping[str, Any], place: str) -> Config:

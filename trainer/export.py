@@ -16,10 +16,11 @@ import tensorflow as tf
 
 from protos.artifact import new_artifact, write_manifest
 from protos.errors import UserError
+from trainer.ensemble import AnySparCode, side_by_side
 from trainer.features.serving import input_specs, input_vectors
 from trainer.layers.tokenizers import PADDING
 from trainer.memory import no_lists
-from trainer.model import SparCode
+from trainer.sequence_model import SequenceModel
 
 FORMAT = "sparcode.export/2"
 _VOCABULARY = "item_ids.txt"
@@ -35,12 +36,17 @@ class QueryModule(tf.Module):
     (trainer/features/serving.py); features of an event stand at its place in `history`.
     """
 
-    def __init__(self, model: SparCode, vocabulary: str) -> None:
+    def __init__(self, model: AnySparCode, vocabulary: str) -> None:
         super().__init__()
         # Only the variables are tracked: a Keras model as an attribute would be saved a second time, as Keras sees it.
         self.weights = (model.variables, model.event_lists and model.event_lists.variables)
         # Their tables of categories are no variables.
-        self.encoders = [part.fitted.encoders for part in (model.event_features, model.user_features) if part]
+        self.encoders = [
+            part.fitted.encoders
+            for member in model.members
+            for part in (member.event_features, member.user_features)
+            if part
+        ]
         self.max_history = model.config.data.max_history
         # An asset, not a constant: the graph stays small however large the catalogue.
         self.rows = tf.lookup.StaticHashTable(
@@ -50,7 +56,8 @@ class QueryModule(tf.Module):
             default_value=PADDING,
         )
         signature = tf.TensorSpec([None, None], tf.string, name="history")
-        context = input_specs(model.event_features, 2) | input_specs(model.user_features, 1)
+        first = model.members[0]
+        context = input_specs(first.event_features, 2) | input_specs(first.user_features, 1)
         if context:
             encode = tf.function(lambda history, **inputs: self._encode(model, history, inputs))
             self.signature = encode.get_concrete_function(history=signature, **context)
@@ -65,7 +72,7 @@ class QueryModule(tf.Module):
         paddings = [[0, 0], [self.max_history, 0]] + [[0, 0]] * (len(values.shape) - 2)
         return tf.pad(packed, paddings, constant_values=missing)[:, -self.max_history :]
 
-    def _context(self, model: SparCode, rows: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+    def _context(self, model: SequenceModel, rows: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
         """What inputs beside the history add to its last known events, `[B, max_history, D]`."""
         context = []
         if model.event_features is not None:
@@ -78,15 +85,21 @@ class QueryModule(tf.Module):
             context.append(tf.repeat(users[:, None], self.max_history, axis=1))
         return tf.add_n(context) if context else None
 
-    def _encode(self, model: SparCode, history: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _encode(self, model: AnySparCode, history: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """See the contract of run/export: history `[B, H]` string to codes, keys, weights, tokens, distances."""
         rows = tf.cast(self.rows.lookup(history), tf.int32)
         windows = self._last_known(rows, rows, PADDING)
-        quantized = model.quantize(model.last_query_vectors(windows, self._context(model, rows, inputs)))
+        quantized = side_by_side(
+            [
+                member.quantize(member.last_query_vectors(windows, self._context(member, rows, inputs)))
+                for member in model.members
+            ],
+            model.members[0].code_space.size,
+        )
         keys, weights = [quantized.keys], [tf.ones_like(quantized.keys, tf.float32)]
         if model.event_lists is not None:
             rows, event_weights = model.event_lists.tokens(windows)
-            first = model.config.quantizer.code_space.size
+            first = model.code_space.size
             keys.append(tf.where(rows == PADDING, tf.constant(NO_KEY, tf.int64), first + tf.cast(rows, tf.int64)))
             weights.append(event_weights)
         return {
@@ -101,16 +114,14 @@ class QueryModule(tf.Module):
 class ScorerModule(tf.Module):
     """Code keys and catalogue rows in, scores before bias and ReLU out; or tokens and rows in, sums out."""
 
-    def __init__(self, model: SparCode) -> None:
+    def __init__(self, model: AnySparCode) -> None:
         super().__init__()
         self.weights = model.variables
         keys, items = tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")
         self.score = tf.function(
             lambda keys, items: {"scores": model.score_codes(keys, items)}, input_signature=[keys, items]
         )
-        config = model.config
-        shape = [None, config.quantizer.num_query_tokens, config.tokenizer.dim]
-        tokens = tf.TensorSpec(shape, tf.float32, name="tokens")
+        tokens = tf.TensorSpec([None, model.num_query_tokens, model.config.tokenizer.dim], tf.float32, name="tokens")
         candidates = tf.TensorSpec([None, None], tf.int32, name="items")
         self.rescore = tf.function(
             lambda tokens, items: {"scores": model.rescore(tokens, items)}, input_signature=[tokens, candidates]
@@ -118,7 +129,7 @@ class ScorerModule(tf.Module):
 
 
 def export(
-    model: SparCode,
+    model: AnySparCode,
     catalogue: dict[str, Sequence[Any]],
     queries: Sequence[np.ndarray],
     directory: str | os.PathLike[str],
@@ -139,7 +150,7 @@ def export(
             "the model has quantizer.structure 'none', the all-to-all model: it has no codes, so no index can be built"
             " of it; train one with 'residual', 'separate' or 'product'"
         )
-    if not bool(model.quantizer.active):
+    if not all(bool(member.quantizer.active) for member in model.members):
         raise UserError(
             f"the model has no codes yet: it trained {model.config.quantizer.warmup_epochs} unquantised epochs"
             " (quantizer.warmup_epochs) and stopped; train for more epochs (training.epochs)"
@@ -164,7 +175,7 @@ def _check_ids(ids: Sequence[str]) -> None:
             raise UserError(f"item id {item!r} in row {row} of the catalogue: an id is one line of text, not empty")
 
 
-def _save_models(model: SparCode, ids: Sequence[str], building: pathlib.Path) -> None:
+def _save_models(model: AnySparCode, ids: Sequence[str], building: pathlib.Path) -> None:
     vocabulary = building / _VOCABULARY
     vocabulary.write_text("".join(f"{item}\n" for item in ids), encoding="utf-8")
     query = QueryModule(model, str(vocabulary))
@@ -178,14 +189,14 @@ def _save_models(model: SparCode, ids: Sequence[str], building: pathlib.Path) ->
     vocabulary.unlink()  # the SavedModel keeps its own copy among its assets
 
 
-def _ready_lists(model: SparCode) -> pa.Table:
+def _ready_lists(model: AnySparCode) -> pa.Table:
     """The lists of event tokens: key, items, scores."""
     lists = model.event_lists.lists if model.event_lists is not None else no_lists()
     present = lists.scores > 0
     rows = np.flatnonzero(present.any(axis=1))
     offsets = np.concatenate([[0], np.cumsum(present[rows].sum(axis=1))])
     columns = {
-        "key": pa.array(model.config.quantizer.code_space.size + rows, pa.int64()),
+        "key": pa.array(model.code_space.size + rows, pa.int64()),
         "items": _nested(offsets, lists.items[rows][present[rows]], pa.int32()),
         "scores": _nested(offsets, lists.scores[rows][present[rows]], pa.float32()),
     }
@@ -196,15 +207,15 @@ def _nested(offsets: np.ndarray, values: np.ndarray, kind: pa.DataType) -> pa.Li
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, kind))
 
 
-def _describe(model: SparCode) -> dict[str, Any]:
+def _describe(model: AnySparCode) -> dict[str, Any]:
     quantizer = model.config.quantizer
     return {
         "quantizer": quantizer.structure,
         "num_items": model.num_items,
-        "num_query_tokens": quantizer.num_query_tokens,
+        "num_query_tokens": model.num_query_tokens,
         "num_codebooks": quantizer.num_codebooks,
         "num_codewords": quantizer.num_codewords,
-        "num_slots": quantizer.num_slots,
+        "num_slots": model.code_space.num_slots,
         "dim": model.config.tokenizer.dim,
         "bias": float(model.bias),
         "max_history": model.config.data.max_history,

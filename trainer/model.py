@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from protos.codes import CodeSpace
 from trainer.config import Config
 from trainer.layers.event_lists import EventLists
 from trainer.layers.quantized import Quantized
@@ -48,8 +49,18 @@ class SparCode(SequenceModel):
 
     @property
     def is_quantized(self) -> bool:
-        """Whether the model has codes at all; the all-to-all model has none."""
+        """See SequenceModel; the all-to-all model has none."""
         return self.config.quantizer.structure != "none"
+
+    @property
+    def code_space(self) -> CodeSpace:
+        """All keys that queries can have."""
+        return self.config.quantizer.code_space
+
+    @property
+    def num_query_tokens(self) -> int:
+        """K_u, tokens of a query."""
+        return self.config.quantizer.num_query_tokens
 
     @property
     def interacts_by_code(self) -> bool:

@@ -129,6 +129,16 @@ class SequenceModel(tfrs.Model):
         return 1
 
     @property
+    def members(self) -> tuple[SequenceModel, ...]:
+        """The models whose scores are added up: itself; see Ensemble."""
+        return (self,)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the model has codes, sooner or later."""
+        return False
+
+    @property
     def start_row(self) -> int:
         """The row after the catalogue's last, which marks where a history begins."""
         return self.num_items

@@ -19,15 +19,20 @@ from trainer.calibration import fit_event_lists
 from trainer.config import Config
 from trainer.data import load
 from trainer.data.splits import EvaluationQueries, Split, split
+from trainer.ensemble import Ensemble, SparCodeEnsemble, put_together
+from trainer.evaluation import evaluate
 from trainer.export import export
 from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
+from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
-from trainer.training import SELECTED_BY, FitResult, fit, has_codes
+from trainer.training import SELECTED_BY, FitResult, fit, has_checkpoint
 from trainer.two_tower import TwoTower
-from trainer.warm_start import warm_start, write_item_ids
+from trainer.warm_start import member_directory, warm_start, write_item_ids
 from trainer.windows import training_windows, training_windows_with_context
 
+# Seeds of members: far enough apart that runs of the next seeds share none.
+_SEEDS_APART = 1000
 MODELS = {"sparcode": SparCode, "two_tower": TwoTower, "late_interaction": LateInteraction}
 
 
@@ -36,27 +41,32 @@ class Trained:
     """A model with its best weights and event lists.
 
     Attributes:
-      model: trained.
-      result: how its run ended.
-      score: NDCG@50 on validation, event lists included.
+      model: trained; an ensemble where there are several members.
+      results: how the run of each member ended.
+      score: NDCG@50 on validation of the whole, event lists included.
       seconds: wall time of this call.
     """
 
-    model: SequenceModel
-    result: FitResult
+    model: SequenceModel | Ensemble
+    results: tuple[FitResult, ...]
     score: float
     seconds: float
+
+    def __str__(self) -> str:
+        """How it went, in one line."""
+        runs = ", ".join(f"{run.best_score:.4f} at epoch {run.best_epoch} of {run.epochs}" for run in self.results)
+        return f"{SELECTED_BY} on validation {self.score:.4f} (tokens of each member: {runs}), {self.seconds:.0f} s"
 
 
 def train(
     parts: Split, config: Config, job_dir: pathlib.Path, kind: Callable[..., SequenceModel] = SparCode
 ) -> Trained:
-    """Trains a model of a kind on a split, resuming what `job_dir` holds.
+    """Trains the members of a model of a kind on a split, resuming what `job_dir` holds.
 
     Args:
       parts: training sees `parts.train` only; validation chooses the epoch.
       config: the whole configuration; written to `job_dir/config.yaml`.
-      job_dir: gets config.yaml, checkpoints/ and logs/.
+      job_dir: gets config.yaml, checkpoints/ and logs/, the latter two in member-0/, member-1/, ... of several.
       kind: makes the model of a configuration, item counts and `columns` of features: SparCode, or a baseline
         to train alike.
 
@@ -68,19 +78,47 @@ def train(
     if not len(windows):
         raise UserError("the training split has no interactions; every user has too few events")
     _claim(job_dir, config, parts)
+    validation = _validation(parts, config)
+    members, results = zip(
+        *(
+            _train_member(member, parts, config, job_dir, kind, windows, validation)
+            for member in range(config.training.num_members)
+        ),
+        strict=True,
+    )
+    model = put_together(members)
+    score = fit_event_lists(model, windows, validation) if isinstance(model, SparCode | SparCodeEnsemble) else None
+    if score is None:
+        score = evaluate(ModelRanker(model), validation).means()[SELECTED_BY]
+    return Trained(model, results, score, time.perf_counter() - start)
+
+
+def _train_member(
+    member: int,
+    parts: Split,
+    config: Config,
+    job_dir: pathlib.Path,
+    kind: Callable[..., SequenceModel],
+    windows: np.ndarray,
+    validation: EvaluationQueries,
+) -> tuple[SequenceModel, FitResult]:
+    """Trains one member; `config` is that of the whole."""
+    directory = member_directory(job_dir, member, config.training.num_members)
+    config = dataclasses.replace(
+        config, training=dataclasses.replace(config.training, seed=config.training.seed + _SEEDS_APART * member)
+    )
     tf.keras.utils.set_random_seed(config.training.seed)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     counts = np.bincount(np.concatenate(parts.train), minlength=len(parts.catalogue))
     model = kind(config, counts, columns=parts.columns())
-    if config.training.warm_start:
-        # Before the checkpoints of this run are looked for: a run that is resumed has gone on from here.
-        known = warm_start(model, parts.catalogue.item_id, pathlib.Path(config.training.warm_start))
+    if config.training.warm_start and not has_checkpoint(directory):
+        known = warm_start(model, parts.catalogue.item_id, pathlib.Path(config.training.warm_start), member)
         print(f"warm start from {config.training.warm_start}: {known} of {len(counts)} items known")
-    validation = _validation(parts, config)
-    result = fit(model, windows, validation, job_dir, label=type(model).__name__)
-    score = fit_event_lists(model, windows, validation) if isinstance(model, SparCode) else None
-    return Trained(model, result, result.best_score if score is None else score, time.perf_counter() - start)
+    label = type(model).__name__
+    if config.training.num_members > 1:
+        label += f" {member + 1}/{config.training.num_members}"
+    return model, fit(model, windows, validation, directory, label)
 
 
 def _windows(parts: Split, config: Config) -> np.ndarray:
@@ -175,13 +213,8 @@ def main(argv: Sequence[str]) -> None:
     parts = split(interactions, config.data.split)
     print(parts.summary())
     trained = train(parts, config, arguments.job_dir, MODELS[arguments.model])
-    result = trained.result
-    with_events = f" {trained.score:.4f} with event tokens," if isinstance(trained.model, SparCode) else ""
-    print(
-        f"best {SELECTED_BY} on validation {result.best_score:.4f} at epoch {result.best_epoch} of {result.epochs},"
-        f"{with_events} {trained.seconds:.0f} s"
-    )
-    if has_codes(trained.model):
+    print(trained)
+    if trained.model.is_quantized:
         directory = export_trained(trained, parts, arguments.job_dir / "export")
         print(f"exported to {directory}")
     else:

@@ -15,7 +15,6 @@ from trainer.config import TrainingConfig
 from trainer.data.splits import EvaluationQueries
 from trainer.evaluation import evaluate
 from trainer.layers.tokenizers import PADDING
-from trainer.model import SparCode
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.windows import WindowBatches, rows_of
@@ -82,7 +81,7 @@ class Run:
     @property
     def _best(self) -> tf.train.CheckpointManager:
         # One for each phase: a run that is killed in the second may have to begin it again from the best of the first.
-        warms_up = has_codes(self.model) and not bool(self.model.quantizer.active)
+        warms_up = self.model.is_quantized and not bool(self.model.quantizer.active)
         return self._warm_up if warms_up else self._with_codes
 
     def resume(self) -> bool:
@@ -107,9 +106,10 @@ class Run:
 class CodebookStart(tf.keras.callbacks.Callback):
     """Places the codewords by k-means over the best unquantised model, once the warm-up is over."""
 
-    def __init__(self, run: Run, batches: WindowBatches, config: TrainingConfig) -> None:
+    def __init__(self, run: Run, batches: WindowBatches, validation: Validation, config: TrainingConfig) -> None:
         super().__init__()
         self.checkpoints, self.state, self.batches, self.training = run, run.state, batches, config
+        self.validation = validation
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Acts at the first epoch after the warm-up."""
@@ -134,7 +134,7 @@ class CodebookStart(tf.keras.callbacks.Callback):
         self.model.make_train_function(force=True)  # other weights learn from here on
         self.state.begin_phase()
         # What there is now is the best of what has codes, until an epoch does better.
-        self.checkpoints.save_best()
+        self.validation.keep_best(self.validation.metrics()[SELECTED_BY])
 
     def _query_vectors(self) -> tuple[np.ndarray, float]:
         """Query vectors `[P, V, D]` of a sample of training positions, and how many positions a step has."""
@@ -162,14 +162,21 @@ class Validation(tf.keras.callbacks.Callback):
         self.state.epoch.assign(epoch + 1)
         if (epoch + 1) % self.training.validate_every and epoch + 1 < self.training.epochs:
             return
-        self.ranker = self.ranker or ModelRanker(self.model)
-        metrics = evaluate(self.ranker, self.queries)
-        logs.update({f"val_{name}": value for name, value in metrics.means().items()})
-        if has_codes(self.model) and bool(self.model.quantizer.active):
+        metrics = self.metrics()
+        logs.update({f"val_{name}": value for name, value in metrics.items()})
+        if self.model.is_quantized and bool(self.model.quantizer.active):
             logs.update(code_diagnostics(self.model))
-        self._keep_best(metrics.means()[SELECTED_BY])
+        self.keep_best(metrics[SELECTED_BY])
+        if int(self.state.rounds_without_gain) >= self.training.patience:
+            self._end_phase()
 
-    def _keep_best(self, score: float) -> None:
+    def metrics(self) -> dict[str, float]:
+        """What the model as it is now comes to."""
+        self.ranker = self.ranker or ModelRanker(self.model)
+        return evaluate(self.ranker, self.queries).means()
+
+    def keep_best(self, score: float) -> None:
+        """Keeps the model as it is now if it is the best of its phase."""
         if score > float(self.state.best_score):
             self.state.best_score.assign(score)
             self.state.best_epoch.assign(self.state.epoch)
@@ -177,22 +184,15 @@ class Validation(tf.keras.callbacks.Callback):
             self.checkpoints.save_best()
         else:
             self.state.rounds_without_gain.assign_add(1)
-        if int(self.state.rounds_without_gain) >= self.training.patience:
-            self._end_phase()
 
     def _end_phase(self) -> None:
-        if has_codes(self.model) and not bool(self.state.warmed_up) and not bool(self.model.quantizer.active):
+        if self.model.is_quantized and not bool(self.state.warmed_up) and not bool(self.model.quantizer.active):
             self.state.warmed_up.assign(True)
         else:
             self.model.stop_training = True
 
 
-def has_codes(model: SequenceModel) -> bool:
-    """Whether the model is one that quantises, sooner or later."""
-    return isinstance(model, SparCode) and model.is_quantized
-
-
-def code_diagnostics(model: SparCode) -> dict[str, float]:
+def code_diagnostics(model: SequenceModel) -> dict[str, float]:
     """Perplexity of each codebook, codes in use, and the share of (code, item) scores that are zero."""
     counts = model.quantizer.counts.numpy()
     shares = counts / counts.sum(-1, keepdims=True)
@@ -244,6 +244,11 @@ class Progress(tf.keras.callbacks.Callback):
         self.bar.close()
 
 
+def has_checkpoint(job_dir: pathlib.Path) -> bool:
+    """Whether there is a run to resume."""
+    return tf.train.latest_checkpoint(str(job_dir / "checkpoints")) is not None
+
+
 def compile_model(model: SequenceModel) -> None:
     """Gives the model its optimizer: Adam, or AdamW where there is weight decay; gradients clipped by norm."""
     config = model.config.training
@@ -277,9 +282,10 @@ def fit(
     epoch = int(run.state.epoch)
     if not bool(run.state.finished):
         batches = WindowBatches(windows, config.batch_events, config.seed)
-        callbacks = [Validation(run, validation, config), Progress(label, epoch, config.epochs)]
-        if has_codes(model):
-            callbacks.insert(0, CodebookStart(run, batches, config))
+        validate = Validation(run, validation, config)
+        callbacks = [validate, Progress(label, epoch, config.epochs)]
+        if model.is_quantized:
+            callbacks.insert(0, CodebookStart(run, batches, validate, config))
         callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
         callbacks.append(Saver(run, config))
         model.fit(
@@ -291,6 +297,4 @@ def fit(
             verbose=0,
         )
     run.restore_best()
-    if float(run.state.best_score) < 0:  # the codes came after the last epoch
-        run.state.best_score.assign(evaluate(ModelRanker(model), validation).means()[SELECTED_BY])
     return FitResult(float(run.state.best_score), int(run.state.best_epoch), int(run.state.epoch))

@@ -19,7 +19,12 @@ def write_item_ids(job_dir: pathlib.Path, item_ids: tuple[str, ...]) -> None:
     (job_dir / _ITEMS).write_bytes("".join(f"{item}\n" for item in item_ids).encode())
 
 
-def warm_start(model: SequenceModel, item_ids: tuple[str, ...], job_dir: pathlib.Path) -> int:
+def member_directory(job_dir: pathlib.Path, member: int, num_members: int) -> pathlib.Path:
+    """Where a member of a model keeps its checkpoints: a single one in the job directory itself."""
+    return job_dir / f"member-{member}" if num_members > 1 else job_dir
+
+
+def warm_start(model: SequenceModel, item_ids: tuple[str, ...], job_dir: pathlib.Path, member: int = 0) -> int:
     """Starts a model from the best weights of an earlier run, which may have been a two-tower run.
 
     Taken over are the encoder, the embedding and bias of every item that both catalogues have, the
@@ -31,6 +36,8 @@ def warm_start(model: SequenceModel, item_ids: tuple[str, ...], job_dir: pathlib
       model: of the new run; its weights are built here.
       item_ids: of its catalogue, row by row.
       job_dir: of the earlier run.
+      member: of the new model. It takes up from the earlier run's member of that number; from its first one
+        where there were fewer.
 
     Returns:
       How many items were known.
@@ -38,7 +45,9 @@ def warm_start(model: SequenceModel, item_ids: tuple[str, ...], job_dir: pathlib
     Raises:
       UserError: there is no such run, or its sizes are not the model's.
     """
-    checkpoint = tf.train.latest_checkpoint(str(job_dir / "checkpoints" / "best"))
+    places = (job_dir / f"member-{member}", job_dir / "member-0", job_dir)
+    found = (tf.train.latest_checkpoint(str(place / "checkpoints" / "best")) for place in places)
+    checkpoint = next(filter(None, found), None)
     if checkpoint is None or not (job_dir / _ITEMS).exists():
         raise UserError(f"training.warm_start {job_dir}: no trained run there (checkpoints/best and {_ITEMS})")
     # What is not built yet would be restored later, and what does not fit would pass in silence.

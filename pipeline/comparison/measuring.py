@@ -32,7 +32,8 @@ from trainer.two_tower import DistilledTwoTower, TwoTower
 SUMS = ("sparse", "completed", "rescored")
 SELECTED_BY = "ndcg@50"
 VALIDATION = f"validation_{SELECTED_BY}"
-# A row has all of these; None where one makes no sense of the model. `*_user_error` are standard errors over users.
+# A row has all of these; None where one makes no sense of the model. `*_user_error` are standard errors over users;
+# of several members, epochs are added up and the latest best epoch counts.
 COLUMNS = (
     *("model", "seed", *METRICS, *(f"{metric}_user_error" for metric in METRICS), VALIDATION),
     *("train_seconds", "epochs", "best_epoch", "index_bytes", "unknown_code_rate", "tuned"),
@@ -83,8 +84,8 @@ def _rows(run: Run, bench: Bench) -> Iterator[Measured]:
         trained = _train(run, bench)
         facts = {
             "train_seconds": trained.seconds,
-            "epochs": trained.result.epochs,
-            "best_epoch": trained.result.best_epoch,
+            "epochs": sum(result.epochs for result in trained.results),
+            "best_epoch": max(result.best_epoch for result in trained.results),
         }
         yield _measure(run, run.model, ModelRanker(trained.model), bench.parts, facts)
         if run.model == "sparcode":
@@ -117,7 +118,7 @@ def _train(run: Run, bench: Bench) -> Trained:
 
 
 def _kind(run: Run, bench: Bench) -> Callable[[Config, np.ndarray], SequenceModel]:
-    if run.model == "two_tower":
+    if run.model in ("two_tower", "two_tower_ensemble"):
         return TwoTower
     if run.model == "distilled_two_tower":
         return functools.partial(DistilledTwoTower, teacher=_train(Run("all_to_all", run.seed), bench).model)

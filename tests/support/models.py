@@ -34,7 +34,7 @@ def small_config(structure: str = "residual", **sections) -> Config:
         "scorer": {"num_item_tokens": 2, "product_dim": 3, "hidden": 4, "initial_bias": 2.0},
         "memory": {"num_events": 0},
         "loss": {"in_batch_negatives": 8, "uniform_negatives": 8},
-        "training": {"epochs": 4, "batch_events": 56, "validate_every": 1, "deterministic": True},
+        "training": {"num_members": 1, "epochs": 4, "batch_events": 56, "validate_every": 1, "deterministic": True},
     }
     for section, fields in sections.items():
         values[section] = {**values.get(section, {}), **fields}

@@ -77,7 +77,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(kind, warm_up, e
         task.train(split, config, tmp_path / "killed", kind)
     monkeypatch.undo()
     resumed = task.train(split, config, tmp_path / "killed", kind)
-    assert (resumed.result, resumed.score) == (unbroken.result, unbroken.score)
+    assert (resumed.results, resumed.score) == (unbroken.results, unbroken.score)
     assert_equal_weights(unbroken.model, resumed.model)
     windows = tf.constant([[3, 4, 5]])
     np.testing.assert_array_equal(unbroken.model.catalogue_scores(windows), resumed.model.catalogue_scores(windows))
@@ -94,7 +94,7 @@ def test_a_process_killed_by_a_signal_resumes(tmp_path):
         if kill:
             process = subprocess.Popen(job, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             deadline = time.monotonic() + 200
-            while not list((tmp_path / name / "checkpoints").glob("ckpt-*.index")):
+            while not list((tmp_path / name / "member-0" / "checkpoints").glob("ckpt-*.index")):
                 assert process.poll() is None, "ended before it could be killed"
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -102,21 +102,22 @@ def test_a_process_killed_by_a_signal_resumes(tmp_path):
             process.wait()
             assert not (tmp_path / name / "export").exists()
         subprocess.run(job, cwd=root, check=True, stdout=subprocess.DEVNULL, timeout=300)
-    readers = [
-        tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / name / "checkpoints" / "best")))
-        for name in ("unbroken", "killed")
-    ]
-    names = [name for name in readers[0].get_variable_to_shape_map() if name.startswith("model/")]
-    assert any("item_embeddings" in name for name in names)
-    for name in names:
-        np.testing.assert_array_equal(readers[0].get_tensor(name), readers[1].get_tensor(name))
+    for member in ("member-0", "member-1"):
+        readers = [
+            tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / name / member / "checkpoints" / "best")))
+            for name in ("unbroken", "killed")
+        ]
+        names = [name for name in readers[0].get_variable_to_shape_map() if name.startswith("model/")]
+        assert any("item_embeddings" in name for name in names)
+        for name in names:
+            np.testing.assert_array_equal(readers[0].get_tensor(name), readers[1].get_tensor(name))
 
 
 def test_the_same_command_after_the_end_trains_no_further(tmp_path):
     config, split = small_config(), walks_split()
     first = task.train(split, config, tmp_path, SparCode)
     again = task.train(split, config, tmp_path, SparCode)
-    assert again.result == first.result
+    assert again.results == first.results
     assert_equal_weights(first.model, again.model)
 
 
@@ -144,7 +145,7 @@ def test_it_learns_what_can_be_learned(kind, tmp_path):
     # The next item of 30 is one step ahead: chance is a hit rate of one third.
     assert quality(trained.model, split, "test")["hr@10"] > 0.9
     tokens_alone = quality(trained.model, split, "validation")["ndcg@50"]
-    assert trained.result.best_score == pytest.approx(tokens_alone)
+    assert trained.results[0].best_score == pytest.approx(tokens_alone)
     assert trained.score >= tokens_alone
 
 
@@ -175,7 +176,7 @@ def logged_tags(directory: pathlib.Path) -> set[str]:
 def test_training_stops_early_and_logs_for_tensorboard(tmp_path):
     config = small_config(training={"epochs": 40, "patience": 2, "learning_rate": 1e-12})
     trained = task.train(walks_split(), config, tmp_path)
-    assert trained.result.epochs < 40
+    assert trained.results[0].epochs < 40
     tags = {part: logged_tags(tmp_path / "logs" / part) for part in ("train", "validation")}
     assert "epoch_ndcg@50" in tags["validation"]
     expected = {"epoch_loss", "epoch_zero_scores", "epoch_codes_in_use"}

@@ -117,6 +117,6 @@ def test_a_warm_started_run_begins_where_the_other_ended_and_resumes(trained, tm
     row = NEW_IDS.index("item-3")
     np.testing.assert_allclose(first.model.item_embeddings[row], old.item_embeddings[3], atol=1e-6)
     again = task.train(grown_split(), config, tmp_path)
-    assert again.result == first.result
+    assert again.results == first.results
     for left, right in zip(first.model.variables, again.model.variables, strict=True):
         np.testing.assert_array_equal(left, right)
