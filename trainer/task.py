@@ -79,46 +79,35 @@ def train(
         raise UserError("the training split has no interactions; every user has too few events")
     _claim(job_dir, config, parts)
     validation = _validation(parts, config)
-    members, results = zip(
-        *(
-            _train_member(member, parts, config, job_dir, kind, windows, validation)
-            for member in range(config.training.num_members)
-        ),
-        strict=True,
-    )
+    members, results = [], []
+    for number in range(config.training.num_members):
+        directory = member_directory(job_dir, number, config.training.num_members)
+        members.append(_new_member(number, kind, parts, config, directory))
+        label = type(members[-1]).__name__ + (f" {number + 1}" if config.training.num_members > 1 else "")
+        results.append(fit(members[-1], windows, validation, directory, label))
     model = put_together(members)
     score = fit_event_lists(model, windows, validation) if isinstance(model, SparCode | SparCodeEnsemble) else None
     if score is None:
         score = evaluate(ModelRanker(model), validation).means()[SELECTED_BY]
-    return Trained(model, results, score, time.perf_counter() - start)
+    return Trained(model, tuple(results), score, time.perf_counter() - start)
 
 
-def _train_member(
-    member: int,
-    parts: Split,
-    config: Config,
-    job_dir: pathlib.Path,
-    kind: Callable[..., SequenceModel],
-    windows: np.ndarray,
-    validation: EvaluationQueries,
-) -> tuple[SequenceModel, FitResult]:
-    """Trains one member; `config` is that of the whole."""
-    directory = member_directory(job_dir, member, config.training.num_members)
-    config = dataclasses.replace(
-        config, training=dataclasses.replace(config.training, seed=config.training.seed + _SEEDS_APART * member)
-    )
-    tf.keras.utils.set_random_seed(config.training.seed)
+def _new_member(
+    number: int, kind: Callable[..., SequenceModel], parts: Split, config: Config, directory: pathlib.Path
+) -> SequenceModel:
+    """An untrained member of a model of this configuration, or one that starts from another run's weights."""
+    seed = config.training.seed + _SEEDS_APART * number
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
+    tf.keras.utils.set_random_seed(seed)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     counts = np.bincount(np.concatenate(parts.train), minlength=len(parts.catalogue))
     model = kind(config, counts, columns=parts.columns())
+    # A run that is resumed has gone on from the weights it started from.
     if config.training.warm_start and not has_checkpoint(directory):
-        known = warm_start(model, parts.catalogue.item_id, pathlib.Path(config.training.warm_start), member)
+        known = warm_start(model, parts.catalogue.item_id, pathlib.Path(config.training.warm_start), number)
         print(f"warm start from {config.training.warm_start}: {known} of {len(counts)} items known")
-    label = type(model).__name__
-    if config.training.num_members > 1:
-        label += f" {member + 1}/{config.training.num_members}"
-    return model, fit(model, windows, validation, directory, label)
+    return model
 
 
 def _windows(parts: Split, config: Config) -> np.ndarray:

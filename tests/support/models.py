@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config, from_mapping
 from trainer.data.interactions import Items
 from trainer.data.splits import Split
+from trainer.ensemble import AnySparCode, put_together
 from trainer.layers.event_lists import EventLists
 from trainer.memory import fit_lists
 from trainer.model import SparCode
@@ -73,7 +76,16 @@ def small_model(
     return model
 
 
-def add_event_lists(model: SparCode, weight: float = 3.0) -> None:
+def small_ensemble(config: Config, kind: type[SequenceModel] = SparCode) -> AnySparCode:
+    """Two small models of different seeds as one."""
+    seeds = (dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed)) for seed in (0, 1))
+    members = [small_model(member, kind) for member in seeds]
+    if kind is SparCode:
+        members[1].bias.assign(2.5)  # one of its own
+    return put_together(members)
+
+
+def add_event_lists(model: AnySparCode, weight: float = 3.0) -> None:
     """Gives the model the item memory of random sequences; the event of one place counts `weight`, of the next half."""
     lists = fit_lists(training_windows(random_sequences(), 6), NUM_ITEMS, model.config.memory)
     ages = weight * 0.5 ** np.arange(model.config.num_events)[::-1]

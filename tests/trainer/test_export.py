@@ -8,7 +8,15 @@ import tensorflow as tf
 
 from protos.artifact import read_manifest
 from protos.errors import UserError
-from tests.support.models import MEMORY, NUM_ITEMS, add_event_lists, random_sequences, small_config, small_model
+from tests.support.models import (
+    MEMORY,
+    NUM_ITEMS,
+    add_event_lists,
+    random_sequences,
+    small_config,
+    small_ensemble,
+    small_model,
+)
 from trainer.export import FORMAT, export
 from trainer.windows import pad_histories
 
@@ -33,23 +41,32 @@ def ready_lists(directory) -> dict[int, list[tuple[int, float]]]:
     return {row["key"]: list(zip(row["items"], row["scores"], strict=True)) for row in rows}
 
 
-@pytest.mark.parametrize("structure", ["residual", "separate", "product"])
-@pytest.mark.parametrize("events", [0, 4])
-def test_exported_models_and_lists_equal_the_trained_one(structure, events, tmp_path):
-    model = small_model(small_config(structure, memory={**MEMORY, "num_events": events}))
+@pytest.mark.parametrize(
+    ("structure", "events", "make", "tokens"),
+    [
+        ("residual", 0, small_model, 3),
+        ("separate", 4, small_model, 3),
+        ("product", 4, small_model, 3),
+        ("residual", 4, small_ensemble, 6),
+        ("product", 0, small_ensemble, 6),
+    ],
+)
+def test_exported_models_and_lists_equal_the_trained_one(structure, events, make, tokens, tmp_path):
+    model = make(small_config(structure, memory={**MEMORY, "num_events": events}))
     if events:
         add_event_lists(model)
     directory = export(model, CATALOGUE, random_sequences(5), tmp_path / "export")
     described = read_manifest(directory, FORMAT)["model"]
     assert described["num_events"] == events
+    assert described["num_query_tokens"] == tokens
     histories = [*random_sequences(6, seed=3), np.zeros(0, np.int32)]
     encoded = {name: value.numpy() for name, value in signature(directory, "query")(as_ids(histories, 20)).items()}
     scorer, lists = signature(directory, "scorer"), ready_lists(directory)
-    size = model.config.quantizer.code_space.size
+    size = described["num_slots"] * described["num_codewords"] ** described["num_codebooks"]
     everything = np.zeros((len(histories), NUM_ITEMS))
-    for place, token in np.ndindex(7, 3 + events):
+    for place, token in np.ndindex(7, tokens + events):
         key, weight = encoded["keys"][place, token], encoded["weights"][place, token]
-        if token < 3:
+        if token < tokens:
             assert 0 <= key < size
             assert weight == 1
             scores = scorer(keys=tf.constant([key], tf.int64), items=tf.range(NUM_ITEMS))["scores"].numpy()[0]
@@ -57,15 +74,15 @@ def test_exported_models_and_lists_equal_the_trained_one(structure, events, tmp_
         elif key == -1:
             assert weight == 0
         else:
-            assert key - size == histories[place][-6:][token - 3 - events]
+            assert key - size == histories[place][-6:][token - tokens - events]
             for item, score in lists[key]:
                 everything[place, item] += weight * score
     expected = model.catalogue_scores(tf.constant(pad_histories(histories, 6)))
     np.testing.assert_allclose(everything, expected, rtol=1e-5)
-    assert (encoded["keys"][:, 3:] >= 0).any() == (events > 0)
-    assert encoded["codes"].shape == (7, 3, model.config.quantizer.num_codebooks)
-    assert encoded["tokens"].shape == (7, 3, 8)
-    assert encoded["distances"].shape == (7, 3, model.config.quantizer.num_codebooks, 4)
+    assert (encoded["keys"][:, tokens:] >= 0).any() == (events > 0)
+    assert encoded["codes"].shape == (7, tokens, model.config.quantizer.num_codebooks)
+    assert encoded["tokens"].shape == (7, tokens, 8)
+    assert encoded["distances"].shape == (7, tokens, model.config.quantizer.num_codebooks, 4)
     np.testing.assert_array_equal(encoded["distances"].argmin(-1), encoded["codes"])
     dtypes = {name: value.dtype.name for name, value in encoded.items()}
     assert dtypes == {
@@ -74,9 +91,12 @@ def test_exported_models_and_lists_equal_the_trained_one(structure, events, tmp_
     }
 
 
-@pytest.mark.parametrize("structure", ["residual", "separate", "product"])
-def test_the_exported_scorer_rescores_tokens_as_the_model_does(structure, tmp_path):
-    model = small_model(small_config(structure))
+@pytest.mark.parametrize(
+    ("structure", "make"),
+    [("residual", small_model), ("separate", small_model), ("product", small_model), ("residual", small_ensemble)],
+)
+def test_the_exported_scorer_rescores_tokens_as_the_model_does(structure, make, tmp_path):
+    model = make(small_config(structure))
     directory = export(model, CATALOGUE, [], tmp_path / "export")
     tokens = signature(directory, "query")(as_ids(random_sequences(6, seed=3), 20))["tokens"]
     rows = tf.constant(np.random.default_rng(0).integers(0, NUM_ITEMS, (6, 4)), tf.int32)
