@@ -17,7 +17,7 @@ from protos.errors import run_cli
 from serving.client import RecommendClient
 from trainer import config as configuration
 from trainer.baselines import Popularity
-from trainer.config import Config, single_member
+from trainer.config import Config
 from trainer.data import load
 from trainer.data.download import fetch_movielens
 from trainer.data.interactions import Interactions
@@ -123,19 +123,19 @@ class Demo:
         with self.stages.stage("popularity"):
             self._score("popularity", Popularity.fit(self.parts))
         with self.stages.stage("train two-tower"):
-            tower = self._train("two_tower", TwoTower, single_member(self.config))
+            tower = self._train("two_tower", TwoTower)
         with self.stages.stage("evaluate two-tower"):
             self._score("two_tower", ModelRanker(tower.model))
 
-    def _train(self, name: str, kind: type, config: Config) -> Trained:
-        trained = train(self.parts, config, self.output / name, kind)
+    def _train(self, name: str, kind: type) -> Trained:
+        trained = train(self.parts, self.config, self.output / name, kind)
         print(f"   {trained}")
         return trained
 
     def train_sparcode(self) -> pathlib.Path:
         """Trains, evaluates and exports SparCode; returns the export."""
         with self.stages.stage("train SparCode"):
-            trained = self._train("sparcode", SparCode, self.config)
+            trained = self._train("sparcode", SparCode)
         with self.stages.stage("evaluate SparCode, unpruned"):
             self._score("sparcode", ModelRanker(trained.model))
         with self.stages.stage("export model"):

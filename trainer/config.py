@@ -223,7 +223,7 @@ class MemoryConfig:
     half_life: float = 5.0
     horizon: int = 5
     horizon_decay: float = 0.7
-    l2: float = 600.0
+    l2: float = 200.0
     list_length: int = 500
     max_items: int = 16384
 
@@ -299,7 +299,7 @@ class TrainingConfig:
       deterministic: bit-equal results from equal seeds (slower).
     """
 
-    num_members: int = 2
+    num_members: int = 1
     epochs: int = 80
     batch_events: int = 800
     learning_rate: float = 0.003
@@ -418,11 +418,6 @@ class Config:
     def to_yaml(self) -> str:
         """The whole configuration, every default written out."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
-
-
-def single_member(config: Config) -> Config:
-    """The configuration of a model of one member."""
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, num_members=1))
 
 
 def from_mapping(values: Mapping[str, Any], place: str) -> Config:

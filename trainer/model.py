@@ -177,10 +177,11 @@ class SparCode(SequenceModel):
         return tf.add_n([tf.gather(table, places[:, token]) for token in range(keys.shape[1])])
 
     def rescore(self, tokens: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """f of tokens as they are, not quantised, with some items; without event tokens.
+        """f of some items from tokens before quantisation, without event tokens.
 
-        It is the score of the first phase of training. Interactions made by code are left out: they were
-        trained with codewords, for which they make up.
+        The mean of two scores: that of the codewords, which is f, and that of the tokens as they are, which
+        is f as the first phase of training left it. Quantisation cannot hurt the second; interactions that
+        are made by code have a part in the first only, since they were trained with codewords.
 
         Args:
           tokens: `[B, K_u, D]`, of `quantize`.
@@ -189,8 +190,9 @@ class SparCode(SequenceModel):
         Returns:
           `[B, W]`.
         """
-        tokens, vectors = self.quantizer.unquantized(tokens), self.item_vectors(items)
-        scores = self.scorer.linear_own(tokens, vectors, self.item_biases(items)) + self.bias
+        whole, vectors = self.quantizer.unquantized(tokens), self.item_vectors(items)
+        scores = self.scorer.linear_own(whole, vectors, self.item_biases(items)) + self.bias
         if not self.interacts_by_code:
-            scores += self.scorer.interaction_own(tokens, vectors)
-        return tf.reduce_sum(tf.nn.relu(scores), 1)
+            scores += self.scorer.interaction_own(whole, vectors)
+        by_code = self._own_contributions(self.quantize(self.quantizer.queries_of(tokens)), items)
+        return 0.5 * tf.reduce_sum(tf.nn.relu(scores) + by_code, 1)

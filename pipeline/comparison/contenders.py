@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from protos.errors import UserError
-from trainer.config import Config, from_mapping, single_member
+from trainer.config import Config, from_mapping
 
 MODELS = {
     "popularity": "the most frequent items, the same for everyone",
@@ -17,14 +17,11 @@ MODELS = {
     "item_knn": "items that the same users took (nearest neighbours)",
     "ease": "EASE, a linear item-to-item model in closed form",
     "two_tower": "one vector of the user, one of the item, a dot product",
-    "two_tower_ensemble": "as many two_towers as sparcode has members, their vectors end to end: one of that width",
     "distilled_two_tower": "two_tower, taught by the all_to_all of the same seed",
     "late_interaction": "several vectors of the user and of the item; the best matches are summed",
     "sparcode": "SparCode, unpruned; and served over gRPC with sums of each kind",
     "all_to_all": "SparCode's scorer on tokens that are not quantised, every item scored: the ceiling",
 }
-# The others have training.num_members of them.
-_OF_ONE_MEMBER = ("two_tower", "distilled_two_tower", "late_interaction")
 UNTRAINED = ("popularity", "segments", "item_knn", "ease")
 INDEX_FIELDS = ("postings_per_code",)
 _INDEX = "index"
@@ -98,7 +95,6 @@ class Run:
         """The configuration to train with."""
         config = self.variation.apply(base) if self.variation else base
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=self.seed))
-        config = single_member(config) if self.model in _OF_ONE_MEMBER else config
         if self.model != "all_to_all":
             return config
         tokens = config.quantizer.num_input_vectors

@@ -118,7 +118,7 @@ def _train(run: Run, bench: Bench) -> Trained:
 
 
 def _kind(run: Run, bench: Bench) -> Callable[[Config, np.ndarray], SequenceModel]:
-    if run.model in ("two_tower", "two_tower_ensemble"):
+    if run.model == "two_tower":
         return TwoTower
     if run.model == "distilled_two_tower":
         return functools.partial(DistilledTwoTower, teacher=_train(Run("all_to_all", run.seed), bench).model)

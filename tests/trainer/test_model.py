@@ -115,11 +115,12 @@ def test_catalogue_scores_are_the_training_scores_of_whole_histories_and_of_thei
 
 @EVERY
 @pytest.mark.parametrize("scorer", [{"kind": "hybrid"}, {"kind": "fm", "inner_product": False}])
-def test_rescoring_gives_the_scores_of_the_warm_up(structure, scorer):
+def test_rescoring_gives_the_mean_of_the_scores_of_codes_and_of_the_warm_up(structure, scorer):
     model = small_model(config_of(structure, scorer=scorer))
     unquantised = small_model(config_of(structure, scorer=scorer), active=False)
     queries = random_batch(model).queries
-    expected = unquantised._shared_scores(unquantised.quantize(queries), tf.range(NUM_ITEMS))[0].numpy()
+    scores = [of._shared_scores(of.quantize(queries), tf.range(NUM_ITEMS))[0] for of in (model, unquantised)]
+    expected = np.mean(scores, axis=0)
     rows = np.random.default_rng(1).integers(0, NUM_ITEMS, (9, 5))
     found = model.rescore(model.quantize(queries).tokens, tf.constant(rows, tf.int32))
     assert_close(found, np.take_along_axis(expected, rows, 1))

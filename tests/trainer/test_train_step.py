@@ -79,7 +79,7 @@ def test_once_there_are_codes_only_the_scorer_learns(structure, weight_decay):
         model.train_step(windows)
     model.quantizer.activate(model.quantizer.codebooks.numpy(), model.quantizer.counts.numpy())
     queries, rows = model.last_query_vectors(windows[:, :-1]), tf.zeros([12, 1], tf.int32) + tf.range(NUM_ITEMS)
-    rescored = model.rescore(model.quantize(queries).tokens, rows)
+    products = model.scorer.linear_own(queries, model.item_vectors(rows), model.item_biases(rows))
     before = {id(variable): variable.numpy() for variable in model.trainable_variables}
     for _ in range(2):
         model.train_step(windows)
@@ -87,7 +87,9 @@ def test_once_there_are_codes_only_the_scorer_learns(structure, weight_decay):
     for variable in model.trainable_variables:
         assert (before[id(variable)] != variable.numpy()).any() == (id(variable) in scorer), variable.name
     assert scorer
-    np.testing.assert_array_equal(rescored, model.rescore(model.quantize(queries).tokens, rows))
+    np.testing.assert_array_equal(
+        products, model.scorer.linear_own(queries, model.item_vectors(rows), model.item_biases(rows))
+    )
 
 
 @pytest.mark.parametrize("structure", ["residual", "separate", "product"])

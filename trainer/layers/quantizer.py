@@ -129,6 +129,10 @@ class VectorQuantizer(tf.keras.layers.Layer):
         first = (np.arange(config.num_query_tokens) % config.num_levels == 0).astype(np.float32)
         return tokens * first[:, None]
 
+    def queries_of(self, tokens: tf.Tensor) -> tf.Tensor:
+        """The query vectors `[P, V, D]` that gave tokens `[P, K_u, D]`."""
+        return tokens[:, :: self.config.num_levels]
+
     def codewords_of(self, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Codewords `[C, D]` and slots `[C]` int32 of code keys `[C]` int64; "none" has no codewords."""
         slots, codes = code_keys.decode(keys, self.config.code_space)
