@@ -87,10 +87,11 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
       journal: see Plan.
 
     Raises:
-      UserError: the queries are needed and will not do, the block would be too large, or the ready
-        lists contradict their contract.
+      UserError: the model needs more than histories, the queries are needed and will not do, the block
+        would be too large, or the ready lists contradict their contract.
     """
     model = export["model"]
+    _require_plain_queries(model.get("features", {}))
     space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
     observed = options.codes == "observed" or (options.codes == "auto" and space.size > FEW_CODES)
     if observed:
@@ -110,6 +111,16 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
         num_shards=options.num_shards,
         journal=journal,
     )
+
+
+def _require_plain_queries(features: Mapping[str, Any]) -> None:
+    """Raises UserError for a model whose queries bring more than a history."""
+    needed = [feature["name"] for place in ("events", "users") for feature in features.get(place, ())]
+    if needed:
+        raise UserError(
+            f"the model's queries need {', '.join(needed)} beside the history (features.events and features.users),"
+            " which neither the index build nor the servable takes yet; train without them to serve it"
+        )
 
 
 def _require_histories(path: pathlib.Path) -> None:
