@@ -1,5 +1,6 @@
 """The weight of the memory: the best on validation, and none where it does not help."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -80,7 +81,25 @@ def test_the_weight_is_the_best_of_all(monkeypatch):
     assert max(found) > found[0]
     monkeypatch.setattr(calibration, "RELATIVE_WEIGHTS", (RELATIVE_WEIGHTS[int(np.argmax(found))],))
     fit_event_lists(model, windows, queries)
-    np.testing.assert_allclose(model.event_lists.ages, chosen.ages, rtol=1e-6)
+    np.testing.assert_allclose(model.event_lists.factors, chosen.factors, rtol=1e-6)
+
+
+def test_weights_of_length_classes_are_the_best_that_do_not_fall(monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(calibration, "_PRIOR_QUERIES", 3)
+    for _ in range(20):
+        quality, classes = rng.random((30, 4)), rng.integers(0, 3, 30)
+        totals = [quality[classes == number].sum(0) + 3 * quality.mean(0) for number in range(3)]
+        rising = [picked for picked in itertools.product(range(4), repeat=3) if list(picked) == sorted(picked)]
+        best = max(rising, key=lambda picked: sum(total[weight] for total, weight in zip(totals, picked, strict=True)))
+        np.testing.assert_array_equal(calibration._best_weights(quality, classes, 3), best)
+
+
+def test_a_class_without_queries_takes_what_is_best_for_all():
+    quality = np.tile([0.1, 0.5, 0.2], (8, 1))
+    np.testing.assert_array_equal(calibration._best_weights(quality, np.full(8, 2), 4), [1, 1, 1, 1])
+    ties = np.tile([0.5, 0.5, 0.2], (8, 1))
+    np.testing.assert_array_equal(calibration._best_weights(ties, np.full(8, 2), 4), [0, 0, 0, 0])
 
 
 def test_without_memory_nothing_is_fitted():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.layers.event_lists import EventLists
+from trainer.layers.event_lists import EventLists, length_class
 from trainer.memory import ItemLists
 
 LISTS = ItemLists(
@@ -49,6 +49,16 @@ def test_tokens_and_scores_equal_loops(name, num_events):
             if row >= 0 and item >= 0:
                 scores[item] += weight * score
     np.testing.assert_allclose(layer.catalogue_scores(window), scores[None], rtol=1e-6)
+
+
+def test_events_count_by_the_length_of_their_history():
+    factors = [0.0, 2.0, 8.0]
+    layer, plain = EventLists(LISTS, AGES, factors), EventLists(LISTS, AGES)
+    lengths = {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 7: 2, 8: 2, 50: 2}
+    for length, expected in lengths.items():
+        window = tf.constant([[-1] * (60 - length) + [0] * length], tf.int32)
+        assert min(int(length_class(np.array(length))), 2) == expected
+        np.testing.assert_allclose(layer.tokens(window)[1], factors[expected] * plain.tokens(window)[1], rtol=1e-6)
 
 
 def test_windows_of_a_batch_do_not_touch_each_other():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,21 +11,31 @@ from trainer.layers.tokenizers import PADDING
 from trainer.memory import ItemLists
 
 
+def length_class(lengths: np.ndarray) -> np.ndarray:
+    """The class of histories by their events: 0 of up to 1, 1 of 2 and 3, 2 of 4 to 7, and so on."""
+    return np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int32)
+
+
 class EventLists(tf.Module):
     """The last H events of a history and what their lists add to every item.
 
-        m(q, c) = sum_e w_e list[item_e][c]        w_e = weight * 2^(-age_e / half_life), 0 without a list
+        m(q, c) = sum_e w_e list[item_e][c]        w_e = factor(n) * 2^(-age_e / half_life), 0 without a list
+
+    n: events of the history. A long one says more about its user than a short one, beside which tokens,
+    which also know what everybody likes, count for more.
 
     Args:
       lists: of the memory.
       ages: `[H]` float32, the weight of the event of each place in a history, the last event at the end.
+      factors: `[C]` float32, of histories of each `length_class`; the last one is also that of longer ones.
     """
 
-    def __init__(self, lists: ItemLists, ages: np.ndarray) -> None:
+    def __init__(self, lists: ItemLists, ages: np.ndarray, factors: Sequence[float] = (1.0,)) -> None:
         super().__init__()
         self.lists = lists
         self.num_items = len(lists.items)
         self.ages = tf.Variable(ages.astype(np.float32), trainable=False, name="event_ages")
+        self.factors = tf.Variable(np.asarray(factors, np.float32), trainable=False, name="length_factors")
         self.has_list = tf.Variable((lists.scores > 0).any(axis=1), trainable=False, name="has_list")
         self._items = tf.constant(np.maximum(lists.items, 0))
         self._scores = tf.constant(lists.scores)
@@ -41,7 +53,10 @@ class EventLists(tf.Module):
         padded = tf.pad(windows, [[0, 0], [num_events, 0]], constant_values=PADDING)
         rows = padded[:, -num_events:] if num_events else padded[:, :0]
         listed = (rows != PADDING) & tf.gather(self.has_list, tf.maximum(rows, 0))
-        return tf.where(listed, rows, PADDING), tf.where(listed, self.ages, 0.0)
+        lengths = tf.reduce_sum(tf.cast(windows != PADDING, tf.int32), 1)
+        classes = tf.searchsorted(2 ** tf.range(1, self.factors.shape[0]), lengths, side="right")
+        weights = tf.gather(self.factors, classes)[:, None] * self.ages
+        return tf.where(listed, rows, PADDING), tf.where(listed, weights, 0.0)
 
     def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
         """m(q, c) `[B, I]` of every item for windows `[B, T]`."""
