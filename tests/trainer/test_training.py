@@ -87,7 +87,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(kind, warm_up, e
 def test_a_process_killed_by_a_signal_resumes(tmp_path):
     command = [sys.executable, "-m", "trainer.task", "--data", "synthetic:users=60,items=80,interactions=2000,seed=1",
                "--training.epochs", "6", "--training.deterministic", "true", "--quantizer.num_codewords", "8",
-               "--quantizer.warmup_epochs", "1", "--tokenizer.dim", "16"]  # fmt: skip
+               "--quantizer.warmup_epochs", "1", "--tokenizer.dim", "16", "--training.num_members", "2"]  # fmt: skip
     root = pathlib.Path(__file__).parents[2]
     for name, kill in (("unbroken", False), ("killed", True)):
         job = [*command, "--job-dir", str(tmp_path / name)]
