@@ -47,9 +47,9 @@ def fit_event_lists(model: AnySparCode, windows: np.ndarray, validation: Evaluat
     tokens, events = _scores(model, EventLists(lists, ages), sample)
     unit = _spread(tokens) / max(_spread(events), 1e-9)
     found = np.stack([_quality(tokens, relative * unit * events, sample) for relative in RELATIVE_WEIGHTS], 1)
-    longest = config.data.max_history
-    classes = length_class(np.minimum([len(history) for history in sample.histories], longest))
-    chosen = _best_weights(found, classes, int(length_class(np.array(longest))) + 1)
+    num_classes = config.data.max_history.bit_length()  # the longest window is in the last one
+    classes = length_class([len(history) for history in sample.histories], num_classes).numpy()
+    chosen = _best_weights(found, classes, num_classes)
     factors = unit * np.asarray(RELATIVE_WEIGHTS)[chosen]
     model.event_lists = EventLists(lists, ages, factors) if factors.any() else None
     return float(found[np.arange(len(found)), chosen[classes]].mean())

@@ -90,7 +90,9 @@ class SparCode(SequenceModel):
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; the extra loss is commitment, balance of codes and sparsity of scores."""
         quantized, config = self.quantize(batch.queries), self.config
-        positive = tf.reduce_sum(self._own_contributions(quantized, batch.positives[:, None], batch.step), [1, 2])
+        rows = batch.positives[:, None]
+        own = self.item_vectors(rows, batch.step), self.item_biases(rows, batch.step)
+        positive = tf.reduce_sum(self._own_contributions(quantized, *own), [1, 2])
         negative, contribution = self._shared_scores(quantized, batch.negatives.rows, batch.step)
         extra = config.loss.sparsity_weight * contribution
         if not self.is_quantized:
@@ -100,10 +102,9 @@ class SparCode(SequenceModel):
             extra += config.quantizer.balance_weight * tf.reduce_mean(self.quantizer.balance(quantized))
         return Scores(positive, negative, extra, quantized)
 
-    def _own_contributions(self, quantized: Quantized, items: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
-        """relu(S + b) of the tokens of query p with its own items `[P, W]`: `[P, K_u, W]`."""
-        vectors = self.item_vectors(items, step)
-        scores = self.scorer.linear_own(quantized.output, vectors, self.item_biases(items, step))
+    def _own_contributions(self, quantized: Quantized, vectors: tf.Tensor, biases: tf.Tensor) -> tf.Tensor:
+        """relu(S + b) of the tokens of query p with items of its own, `[P, W, D]` and `[P, W]`: `[P, K_u, W]`."""
+        scores = self.scorer.linear_own(quantized.output, vectors, biases)
         if self.interacts_by_code:
             interactions = self.scorer.interaction_own(quantized.codewords, vectors)
             scores += tf.where(self.quantizer.active, interactions, 0.0)
@@ -190,9 +191,10 @@ class SparCode(SequenceModel):
         Returns:
           `[B, W]`.
         """
-        whole, vectors = self.quantizer.unquantized(tokens), self.item_vectors(items)
-        scores = self.scorer.linear_own(whole, vectors, self.item_biases(items)) + self.bias
+        whole = self.quantizer.unquantized(tokens)
+        vectors, biases = self.item_vectors(items), self.item_biases(items)
+        scores = self.scorer.linear_own(whole, vectors, biases) + self.bias
         if not self.interacts_by_code:
             scores += self.scorer.interaction_own(whole, vectors)
-        by_code = self._own_contributions(self.quantize(self.quantizer.queries_of(tokens)), items)
+        by_code = self._own_contributions(self.quantize(self.quantizer.queries_of(tokens)), vectors, biases)
         return 0.5 * tf.reduce_sum(tf.nn.relu(scores) + by_code, 1)

@@ -19,7 +19,7 @@ from trainer.calibration import fit_event_lists
 from trainer.config import Config
 from trainer.data import load
 from trainer.data.splits import EvaluationQueries, Split, split
-from trainer.ensemble import Ensemble, SparCodeEnsemble, put_together
+from trainer.ensemble import AnySparCode, Ensemble, put_together
 from trainer.evaluation import evaluate
 from trainer.export import export
 from trainer.late_interaction import LateInteraction
@@ -86,8 +86,10 @@ def train(
         label = type(members[-1]).__name__ + (f" {number + 1}" if config.training.num_members > 1 else "")
         results.append(fit(members[-1], windows, validation, directory, label))
     model = put_together(members)
-    score = fit_event_lists(model, windows, validation) if isinstance(model, SparCode | SparCodeEnsemble) else None
-    if score is None:
+    score = fit_event_lists(model, windows, validation) if isinstance(model, AnySparCode) else None
+    if score is None and len(members) == 1:
+        score = results[0].best_score
+    elif score is None:
         score = evaluate(ModelRanker(model), validation).means()[SELECTED_BY]
     return Trained(model, tuple(results), score, time.perf_counter() - start)
 

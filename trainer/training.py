@@ -15,6 +15,7 @@ from trainer.config import TrainingConfig
 from trainer.data.splits import EvaluationQueries
 from trainer.evaluation import evaluate
 from trainer.layers.tokenizers import PADDING
+from trainer.model import SparCode
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.windows import WindowBatches, rows_of
@@ -192,13 +193,13 @@ class Validation(tf.keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def code_diagnostics(model: SequenceModel) -> dict[str, float]:
+def code_diagnostics(model: SparCode) -> dict[str, float]:
     """Perplexity of each codebook, codes in use, and the share of (code, item) scores that are zero."""
     counts = model.quantizer.counts.numpy()
     shares = counts / counts.sum(-1, keepdims=True)
     perplexity = np.exp(-np.sum(shares * np.log(np.maximum(shares, 1e-12)), -1))
     logs = {f"perplexity/slot_{s}_book_{m}": float(value) for (s, m), value in np.ndenumerate(perplexity)}
-    space = model.config.quantizer.code_space
+    space = model.code_space
     keys = np.linspace(0, space.size - 1, min(space.size, 256)).astype(np.int64)
     scores = model.score_codes(tf.constant(keys), tf.range(model.num_items)) + model.bias
     logs["zero_scores"] = float(tf.reduce_mean(tf.cast(scores <= 0, tf.float32)))

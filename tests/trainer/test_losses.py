@@ -106,7 +106,8 @@ def test_sparsity_trains_scores_to_zero():
         for _ in range(30):
             step(windows)
         quantized = model.quantize(model.last_query_vectors(windows[:, 1:]))
-        contributions = model._own_contributions(quantized, tf.tile(tf.range(NUM_ITEMS)[None], [30, 1]))
+        rows = tf.tile(tf.range(NUM_ITEMS)[None], [30, 1])
+        contributions = model._own_contributions(quantized, model.item_vectors(rows), model.item_biases(rows))
         zeros.append(float(tf.reduce_mean(tf.cast(contributions == 0, tf.float32))))
     assert zeros[1] > zeros[0] + 0.1
 

@@ -11,9 +11,12 @@ from trainer.layers.tokenizers import PADDING
 from trainer.memory import ItemLists
 
 
-def length_class(lengths: np.ndarray) -> np.ndarray:
-    """The class of histories by their events: 0 of up to 1, 1 of 2 and 3, 2 of 4 to 7, and so on."""
-    return np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int32)
+def length_class(lengths: tf.Tensor | Sequence[int], num_classes: int) -> tf.Tensor:
+    """Classes `[B]` int32 of histories by their events `[B]` int32: 0 of up to 1, 1 of 2 and 3, 2 of 4 to 7, and so on.
+
+    The last class is also that of longer ones.
+    """
+    return tf.searchsorted(2 ** tf.range(1, num_classes), lengths, side="right")
 
 
 class EventLists(tf.Module):
@@ -54,8 +57,7 @@ class EventLists(tf.Module):
         rows = padded[:, -num_events:] if num_events else padded[:, :0]
         listed = (rows != PADDING) & tf.gather(self.has_list, tf.maximum(rows, 0))
         lengths = tf.reduce_sum(tf.cast(windows != PADDING, tf.int32), 1)
-        classes = tf.searchsorted(2 ** tf.range(1, self.factors.shape[0]), lengths, side="right")
-        weights = tf.gather(self.factors, classes)[:, None] * self.ages
+        weights = tf.gather(self.factors, length_class(lengths, self.factors.shape[0]))[:, None] * self.ages
         return tf.where(listed, rows, PADDING), tf.where(listed, weights, 0.0)
 
     def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
