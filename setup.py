@@ -27,7 +27,7 @@ TRAINER = [
     "setuptools<81",  # tensorboard imports pkg_resources, which setuptools 81 dropped
     "tqdm>=4.60,<5",
 ]
-BEAM = [*MODELS, "apache-beam==2.77.0"]
+BEAM = [*MODELS, "apache-beam==2.77.0", "datasketches>=5.2,<6"]
 SERVING = [*MODELS, "tensorflow-serving-api==2.20.*", "grpcio-health-checking>=1.80,<2"]
 ALL = sorted({*TRAINER, *BEAM, *SERVING})
 DEV = [

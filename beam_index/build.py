@@ -27,6 +27,7 @@ from beam_index.pipeline import CODES_SCORED, COUNTERS, POSTINGS_WRITTEN, build
 from beam_index.plan import Plan, make_plan
 from beam_index.progress import Journal, shown
 from beam_index.saved_model import one_thread_per_op
+from beam_index.updates import with_updates
 from protos.artifact import MANIFEST, new_artifact, read_manifest
 from protos.errors import UserError, run_cli
 
@@ -95,6 +96,7 @@ def run_here(argv: Sequence[str]) -> Report:
     _require_replaceable(options.output)
     with new_artifact(options.output) as directory, tempfile.TemporaryDirectory() as scratch:
         plan = make_plan(options, export, directory, journal=os.path.join(scratch, "journal"))
+        plan = with_updates(plan, options.base_index, INDEX_FORMAT, export)
         with shown(Journal(plan.journal), options.progress):
             result = _run_pipeline(plan, beam_options)
         discard_unfinished(directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import apache_beam as beam
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
 from beam_index.plan import Plan
-from beam_index.saved_model import Signature
+from beam_index.saved_model import SavedModel
 
 # Histories encoded together, always in this shape (see geometry.py).
 BATCH_QUERIES = 256
@@ -71,12 +71,13 @@ class EncodeKeys(beam.DoFn):
         """Loads the query model, once a process."""
         self._keys = self._shared.acquire(self._load)
 
-    def _load(self) -> Signature:
-        return Signature(os.path.join(self._model, "query"), inputs=("history",), output="keys")
+    def _load(self) -> Callable:
+        return SavedModel(os.path.join(self._model, "query")).signature(["history"], ["keys"])
 
     def process(self, histories: list[History]) -> Iterator[np.ndarray]:
         """Yields `[k]` int64, ascending."""
-        keys = np.unique(self._keys(pad(histories))[: len(histories)])
+        (keys,) = self._keys(pad(histories))
+        keys = np.unique(keys[: len(histories)])
         yield keys[(keys >= 0) & (keys < self._space.size)]
 
 

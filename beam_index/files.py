@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from protos.errors import UserError
 
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
+# Names of shards have five digits.
+MAX_SHARDS = 99_999
 
 
 def shard_name(kind: str, shard: int, num_shards: int) -> str:
@@ -28,7 +30,7 @@ def write_records(path: pathlib.Path, records: Iterable[bytes]) -> None:
     Raises:
       UserError: the file cannot be written.
     """
-    temporary = path.with_name(f"{_UNFINISHED}{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f"{UNFINISHED}{path.name}.{uuid.uuid4().hex}")
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
@@ -42,7 +44,7 @@ def write_records(path: pathlib.Path, records: Iterable[bytes]) -> None:
 
 def discard_unfinished(directory: pathlib.Path) -> None:
     """Removes what a worker that was killed had begun to write."""
-    for path in directory.glob(f"{_UNFINISHED}*"):
+    for path in directory.glob(f"{UNFINISHED}*"):
         path.unlink()
 
 
@@ -52,12 +54,16 @@ def read_records(directory: str | os.PathLike[str], kind: str) -> Iterator[bytes
     Raises:
       UserError: a file is truncated or damaged.
     """
-    paths = sorted(pathlib.Path(directory).glob(f"{kind}-?????-of-?????.tfrecord"))
-    for path in paths:
-        try:
-            yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-        except tf.errors.DataLossError as error:
-            raise UserError(f"{path} is truncated or damaged: {_reason(error)}; build the index again") from error
+    for path in sorted(pathlib.Path(directory).glob(f"{kind}-?????-of-?????.tfrecord")):
+        yield from read_file(path)
+
+
+def read_file(path: pathlib.Path) -> Iterator[bytes]:
+    """The records of one file; raises UserError if it is truncated, damaged or not there."""
+    try:
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        raise UserError(f"{path} is truncated, damaged or missing: {_reason(error)}; build the index again") from error
 
 
 def lost_records(what: str) -> UserError:

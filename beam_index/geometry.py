@@ -11,10 +11,13 @@ from collections.abc import Iterator
 
 # Width of the tiles of the completion block: part of the format of the index.
 TILE_ITEMS = 4096
-# Codes scored together. Small enough that a tile's scores (256 x 4,096 floats) fit a processor's cache.
+# Tiles of a span, which is scored in one go and has files of the block of its own.
+SPAN_TILES = 8
+# Codes whose parts are made together.
 CHUNK_CODES = 256
-# Items of one call of the scorer. 65,536 pairs a call bound its memory: 64 MiB a layer of 256 units.
-CALL_ITEMS = 256
+# Codes and items of one call of the scorer: its layers fit a processor's cache, 64 MiB a layer of 256 units.
+CALL_CODES = 64
+CALL_ITEMS = 1024
 
 
 def tile_count(num_items: int) -> int:
@@ -25,6 +28,16 @@ def tile_count(num_items: int) -> int:
 def chunk_count(num_codes: int) -> int:
     """Number of chunks of codes."""
     return -(-num_codes // CHUNK_CODES)
+
+
+def span_count(num_items: int) -> int:
+    """Number of spans of a catalogue."""
+    return -(-tile_count(num_items) // SPAN_TILES)
+
+
+def tiles_of(span: int, num_items: int) -> range:
+    """The tiles of a span; the last span may have fewer."""
+    return range(span * SPAN_TILES, min((span + 1) * SPAN_TILES, tile_count(num_items)))
 
 
 @dataclasses.dataclass(frozen=True)

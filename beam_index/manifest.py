@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import platform
 from collections.abc import Mapping
@@ -12,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from beam_index.block import BITS
+from beam_index.block_files import MAX_OVERHEAD, block_file
 from beam_index.files import lost_records
-from beam_index.geometry import TILE_ITEMS
+from beam_index.geometry import TILE_ITEMS, chunk_count, chunk_span, span_count, tile_span, tiles_of
 from beam_index.plan import Plan
-from beam_index.reader import block_tiles, posting_lists
+from beam_index.reader import posting_lists
 from protos.artifact import write_manifest
 
-INDEX_FORMAT = "sparcode.index/2"
+INDEX_FORMAT = "sparcode.index/3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +46,8 @@ def count(plan: Plan) -> Counts:
     """Reads the index at `plan.directory` and counts.
 
     Raises:
-      UserError: the files do not hold all ready lists, or the block not all codes and items; a file is
-        damaged or contradicts its format.
+      UserError: the files do not hold all ready lists, or a file of the block is missing or damaged; a file
+        of lists is damaged or contradicts its format.
     """
     listed = np.zeros(plan.num_items, bool)
     codes = ready = postings = empty = 0
@@ -54,23 +56,24 @@ def count(plan: Plan) -> Counts:
         codes += of_code
         ready += not of_code
         postings += len(found.items)
-        empty += of_code and not found.items
-        listed[np.array(found.items, np.int64)] = True
+        empty += of_code and not len(found.items)
+        listed[found.items] = True
     if ready != plan.num_ready_lists:
         raise lost_records(f"the files hold {ready} ready lists, expected {plan.num_ready_lists}")
     if plan.block:
         _check_block(plan, codes)
-    return Counts(codes, ready, postings, empty, int((~listed).sum()))
+    return Counts(codes, ready, postings, empty, int((~listed).sum()) - len(plan.removed))
 
 
-def _check_block(plan: Plan, codes: int) -> None:
-    shapes = [(len(tile.offset), tile.num_items) for tile in block_tiles(plan.directory)]
-    items = sum(width for _, width in shapes)
-    if items != plan.num_items or any(height != codes for height, _ in shapes):
-        raise lost_records(
-            f"the block holds {items} items and {sorted({h for h, _ in shapes})} codes a tile,"
-            f" expected {plan.num_items} items and {codes} codes"
-        )
+def _check_block(plan: Plan, num_codes: int) -> None:
+    """Sizes tell: a file holds two floats a code and tile, a byte a pair, and little beside."""
+    for chunk, span in itertools.product(range(chunk_count(num_codes)), range(span_count(plan.num_items))):
+        path = plan.path(block_file(chunk, span, num_codes, plan.num_items))
+        tiles = [tile_span(tile, plan.num_items).width for tile in tiles_of(span, plan.num_items)]
+        least = chunk_span(chunk, num_codes).width * sum(8 + width for width in tiles)
+        found = path.stat().st_size if path.exists() else 0
+        if not least <= found <= least + MAX_OVERHEAD * len(tiles):
+            raise lost_records(f"{path.name} of the block has {found:,} bytes, expected {least:,} and little more")
 
 
 def write_index_manifest(plan: Plan, export: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
@@ -94,9 +97,14 @@ def write_index_manifest(plan: Plan, export: Mapping[str, Any], counts: Counts) 
         block={"bits": BITS, "tile_items": TILE_ITEMS} if plan.block else None,
         options={
             "postings_per_code": plan.postings_per_code,
+            "max_code_postings": plan.max_code_postings,
+            "threshold": plan.threshold,
+            "score_bits": plan.score_bits,
+            "candidates": plan.candidates,
             "codes": "all" if plan.queries is None else "observed",
             "num_shards": plan.num_shards,
         },
+        tiles=plan.digests if plan.updatable else None,
         versions={
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("tensorflow", "apache-beam", "numpy")},

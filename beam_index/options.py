@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_index.files import MAX_SHARDS
 from protos.errors import UserError
+from protos.postings import SCORE_BITS
 
 # Not DirectRunner, which looks for Prism first: a binary that it would download.
 DEFAULT_RUNNER = "FnApiRunner"
 # Up to so many codes, `auto` scores all of them.
 FEW_CODES = 16_384
-# Names of shards have five digits.
-MAX_SHARDS = 99_999
 
 _DESCRIPTION = """\
 Scores codes x items with an exported scorer and writes an index: a posting list a code with its
@@ -35,6 +35,8 @@ However the work is spread, the index is the same, byte for byte, on one kind of
 examples:
   python -m beam_index.build --model run/export --output index
   python -m beam_index.build --model run/export --output index --postings_per_code 300 --no_block
+  python -m beam_index.build --model run/export --output index --no_block --max_postings 50000000 --candidates 4000
+  python -m beam_index.build --model new/export --output index-2 --updatable --base_index index
 
 It is written under a temporary name and replaces an index at OUTPUT only when it is whole.
 """
@@ -47,16 +49,39 @@ class BuildOptions:
     model: pathlib.Path
     output: pathlib.Path
     postings_per_code: int
+    max_postings: int | None
+    threshold: float | None
+    score_bits: int
     codes: str
     queries: pathlib.Path
     block: bool
+    candidates: int | None
+    updatable: bool
+    base_index: pathlib.Path | None
     num_shards: int
     progress: bool
 
     def __post_init__(self) -> None:
-        for name, most in (("postings_per_code", 2**31 - 1), ("num_shards", MAX_SHARDS)):
-            if not 1 <= getattr(self, name) <= most:
-                raise UserError(f"--{name} is {getattr(self, name):,}; expected 1 to {most:,}")
+        for name, most in (
+            *(("postings_per_code", 2**31 - 1), ("num_shards", MAX_SHARDS)),
+            *(("max_postings", 2**62), ("candidates", 2**31 - 1)),
+        ):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                raise UserError(f"--{name} is {value:,}; expected 1 to {most:,}")
+        if self.candidates is not None:
+            self._check_candidates(self.candidates)
+
+    def _check_candidates(self, candidates: int) -> None:
+        if self.block:
+            raise UserError("--candidates scores few pairs, the completion block holds all: add --no_block")
+        if self.updatable or self.base_index is not None:
+            raise UserError("--candidates cannot be combined with --updatable or --base_index: all pairs must be known")
+        if candidates <= self.postings_per_code:
+            raise UserError(
+                f"--candidates {candidates:,} must be more than --postings_per_code {self.postings_per_code:,}: lists"
+                " are the best of them"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +100,41 @@ def _parser() -> argparse.ArgumentParser:
         default=1000,
         metavar="L",
         help="most items of a code's list (default %(default)s); the score of the next best is taken off all of them",
+    )
+    parser.add_argument(
+        "--max_postings",
+        type=int,
+        metavar="P",
+        help="most postings of the index, ready lists counted: one threshold for all lists of codes makes them fit",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="S",
+        help="a score that all items of all lists of codes must be above; it is taken off their scores",
+    )
+    parser.add_argument(
+        "--score_bits",
+        type=int,
+        choices=SCORE_BITS,
+        default=16,
+        help="bits of a stored score: 8 or 16 are levels of each list's best score (default %(default)s)",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        metavar="R",
+        help="score only R items a code, chosen by a cheap first pass over all (default: score all items); for"
+        " large catalogues, R about four times L",
+    )
+    parser.add_argument(
+        "--updatable", action="store_true", help="keep what --base_index needs of this index (8 bytes a posting)"
+    )
+    parser.add_argument(
+        "--base_index",
+        type=pathlib.Path,
+        metavar="INDEX",
+        help="an --updatable index of the same model, whose catalogue was another: only what has changed is scored",
     )
     parser.add_argument(
         "--codes",

@@ -12,13 +12,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_index.block import require_block_fits
-from beam_index.geometry import tile_count
+from beam_index.geometry import Span, chunk_count, span_count, tile_count
+from beam_index.limits import require_block_fits
 from beam_index.options import FEW_CODES, BuildOptions
 from beam_index.parquet import is_list_of, open_parquet
 from beam_index.ready_lists import check_ready_lists
 from protos.codes import CodeSpace
 from protos.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """The index that an update starts from.
+
+    Attributes:
+      directory: of it.
+      num_items: of its catalogue.
+      stale_tiles: tiles of which it knows nothing any more, ascending: changed, new or gone.
+    """
+
+    directory: str
+    num_items: int
+    stale_tiles: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +45,17 @@ class Plan:
       directory: where the files go; under a temporary name until the index is whole.
       num_items: items of the catalogue.
       space: the model's codes.
+      removed: rows of the catalogue that no list may hold, `[r]` int32, ascending.
       num_ready_lists: lists that the export brings along.
       bias: of f(q, c) = sum_i relu(S(q_i, c) + bias).
       postings_per_code: L, the most a code's list keeps.
+      max_code_postings: the most that all lists of codes keep together; None: no such limit.
+      threshold: a score that all postings of codes must be above; None: none but -bias.
+      score_bits: of a stored score.
+      candidates: R, items a code that are scored; None: all.
+      updatable: whether the index keeps its ranks.
+      base: what an update starts from; None: the index is built in full.
+      digests: of each tile's items, where the index is updatable or an update; see updates.py.
       queries: parquet file of the histories whose codes are scored; None: all codes of the space.
       block: whether to write the completion block.
       num_shards: files of posting lists, and at most as many of the block.
@@ -43,23 +66,47 @@ class Plan:
     directory: str
     num_items: int
     space: CodeSpace
+    removed: np.ndarray
     num_ready_lists: int
     bias: float
     postings_per_code: int
+    max_code_postings: int | None
+    threshold: float | None
+    score_bits: int
+    candidates: int | None
+    updatable: bool
     queries: str | None
     block: bool
     num_shards: int
     journal: str
+    base: Base | None = None
+    digests: tuple[str, ...] = ()
+
+    @property
+    def is_exhaustive(self) -> bool:
+        """Whether all pairs are scored."""
+        return self.candidates is None and self.base is None
+
+    @property
+    def depth(self) -> int:
+        """Ranks that are kept of a code: one more than its list has, and a reserve where they may lose some later."""
+        reserve = self.postings_per_code // 10 + 32 if self.updatable or self.base is not None else 0
+        return self.postings_per_code + 1 + reserve
+
+    @property
+    def list_floor(self) -> np.float32:
+        """What a score must be above to be in a list of a code, before any limit on all lists together."""
+        return self.floor if self.threshold is None else max(self.floor, np.float32(self.threshold))
+
+    def removed_in(self, items: Span) -> np.ndarray:
+        """Places, in a span of items, of those that were removed."""
+        first, last = np.searchsorted(self.removed, [items.start, items.stop])
+        return self.removed[first:last] - items.start
 
     @property
     def num_tiles(self) -> int:
         """Tiles of items."""
         return tile_count(self.num_items)
-
-    @property
-    def num_block_shards(self) -> int:
-        """Files of the block: none is empty."""
-        return min(self.num_shards, self.num_tiles)
 
     @property
     def floor(self) -> np.float32:
@@ -97,20 +144,46 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
     if observed:
         _require_histories(options.queries)
     elif options.block:
-        require_block_fits(space.size)
+        require_block_fits(chunk_count(space.size), span_count(model["num_items"]))
+    ready = check_ready_lists(options.model, space, model["num_items"])
     return Plan(
         model=str(options.model),
         directory=str(directory),
         num_items=model["num_items"],
         space=space,
-        num_ready_lists=check_ready_lists(options.model, space, model["num_items"]),
+        removed=_removed_rows(options.model),
+        num_ready_lists=ready.lists,
         bias=model["bias"],
         postings_per_code=options.postings_per_code,
+        max_code_postings=_max_code_postings(options.max_postings, ready.postings),
+        threshold=options.threshold,
+        score_bits=options.score_bits,
+        candidates=options.candidates,
+        updatable=options.updatable,
         queries=str(options.queries) if observed else None,
         block=options.block,
         num_shards=options.num_shards,
         journal=journal,
     )
+
+
+def _max_code_postings(most: int | None, ready: int) -> int | None:
+    """What is left for the lists of codes."""
+    if most is not None and most <= ready:
+        raise UserError(
+            f"--max_postings is {most:,}, but the ready lists of the export alone have {ready:,}: allow more, or train"
+            " with a smaller memory.list_length"
+        )
+    return most and most - ready
+
+
+def _removed_rows(model: pathlib.Path) -> np.ndarray:
+    """Rows of the catalogue whose column `removed` is true; that column is optional."""
+    path = model / "items.parquet"
+    with open_parquet(path, f"catalogue {path}", "export the model again") as file:
+        if "removed" not in file.schema_arrow.names:
+            return np.empty(0, np.int32)
+        return np.flatnonzero(file.read(columns=["removed"])["removed"].to_numpy()).astype(np.int32)
 
 
 def _require_plain_queries(features: Mapping[str, Any]) -> None:

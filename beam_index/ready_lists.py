@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +19,20 @@ from beam_index.parquet import is_list_of, open_parquet
 from beam_index.ready_checks import CURE, ListBatch, faults, null_faults
 from protos.codes import CodeSpace
 from protos.errors import UserError
-from protos.index_pb2 import PostingList
+from protos.postings import Postings
 
 BATCH_LISTS = 512
 _LIST_COLUMNS = {"items": pa.int32(), "scores": pa.float32()}
 
 
-def check_ready_lists(model: str | os.PathLike[str], space: CodeSpace, num_items: int) -> int:
+class ReadyCounts(NamedTuple):
+    """Numbers of ready lists and of their postings."""
+
+    lists: int
+    postings: int
+
+
+def check_ready_lists(model: str | os.PathLike[str], space: CodeSpace, num_items: int) -> ReadyCounts:
     """Reads all ready lists once, before the work starts that would be lost with them.
 
     Args:
@@ -34,14 +42,14 @@ def check_ready_lists(model: str | os.PathLike[str], space: CodeSpace, num_items
       num_items: of the catalogue.
 
     Returns:
-      How many there are.
+      How many lists there are, and how many postings in them.
 
     Raises:
       UserError: the file will not do, or a list contradicts the contract (see `ready_checks.faults`).
     """
     path = _path(model)
     with _open(path) as file:
-        previous = space.size - 1
+        previous, postings = space.size - 1, 0
         for table in _tables(file, Span(0, file.metadata.num_rows)):
             for fault in null_faults(table):
                 raise _error(path, fault)
@@ -49,24 +57,27 @@ def check_ready_lists(model: str | os.PathLike[str], space: CodeSpace, num_items
             for fault in faults(batch, previous, num_items, space):
                 raise _error(path, fault)
             previous = int(batch.keys[-1])
-        return file.metadata.num_rows
+            postings += len(batch.items)
+        return ReadyCounts(file.metadata.num_rows, postings)
 
 
-def ready_lists(model: str | os.PathLike[str], lists: Span, floor: np.float32) -> Iterator[PostingList]:
+def ready_lists(
+    model: str | os.PathLike[str], lists: Span, floor: np.float32, removed: np.ndarray
+) -> Iterator[Postings]:
     """Some of the ready lists, which were checked before.
 
     Args:
       model: directory of the export.
       lists: their positions in the file.
       floor: -bias of the model, the threshold of a list of which nothing was cut.
+      removed: catalogue rows `[r]` that no list may hold.
     """
     with _open(_path(model)) as file:
         for table in _tables(file, lists):
             keys, offsets, _, items, scores = _arrays(table)
             for key, start, stop in zip(keys.tolist(), offsets[:-1], offsets[1:], strict=True):
-                yield PostingList(
-                    key=key, threshold=floor, items=items[start:stop].tolist(), scores=scores[start:stop].tolist()
-                )
+                kept = ~np.isin(items[start:stop], removed)
+                yield Postings(key, float(floor), items[start:stop][kept], scores[start:stop][kept])
 
 
 def _path(model: str | os.PathLike[str]) -> pathlib.Path:

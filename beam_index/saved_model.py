@@ -12,7 +12,7 @@ Two things in TensorFlow change the last bits of a float from run to run or mach
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -33,20 +33,22 @@ def one_thread_per_op() -> bool:
     return True
 
 
-class Signature:
-    """One output of the serving signature of a SavedModel. Calls may come from several threads at once."""
+def one_thread_session(graph: tf.Graph) -> tf.compat.v1.Session:
+    """A session whose calls run in the threads of their callers, one op after the other, on no GPU: its bits differ."""
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1, device_count={"GPU": 0}
+    )
+    return tf.compat.v1.Session(graph=graph, config=config)
 
-    def __init__(self, directory: str, inputs: Sequence[str], output: str) -> None:
+
+class SavedModel:
+    """A SavedModel, loaded once; its signatures may be called from several threads at once."""
+
+    def __init__(self, directory: str) -> None:
         """Loads the model.
 
-        Args:
-          directory: of the SavedModel.
-          inputs: names of its inputs, in the order in which calls give them.
-          output: name of the output to compute.
-
         Raises:
-          UserError: the signature has other names, or this process cannot hold TensorFlow to one
-            thread an op.
+          UserError: this process cannot hold TensorFlow to one thread an op.
         """
         if not one_thread_per_op():
             raise UserError(
@@ -54,23 +56,31 @@ class Signature:
                 " scores; build in a process of its own (python -m beam_index.build), or with"
                 " --direct_running_mode=multi_processing"
             )
-        # One thread an op; negative: all ops of a call in the thread of the caller. No GPU: its bits differ.
-        config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1, device_count={"GPU": 0}
-        )
+        self._directory = directory
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        self._session = one_thread_session(graph)
         with graph.as_default():
-            loaded = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], directory)
-        signature = loaded.signature_def["serving_default"]
-        if set(signature.inputs) != set(inputs) or output not in signature.outputs:
-            raise UserError(
-                f"the SavedModel {directory} takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)};"
-                f" expected {sorted(inputs)} and {output!r} among what it gives; export the model again"
-            )
-        feeds = [signature.inputs[name].name for name in inputs]
-        self._call = self._session.make_callable(signature.outputs[output].name, feeds)
+            self._signatures = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], directory).signature_def
 
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        """The output for the inputs, given in the order of the constructor's `inputs`."""
-        return self._call(*inputs)
+    def names(self, signature: str) -> tuple[list[str], list[str]] | None:
+        """Names of the inputs and of the outputs of a signature, in order; None if the model does not have it."""
+        found = self._signatures.get(signature)
+        return found and (sorted(found.inputs), sorted(found.outputs))
+
+    def signature(
+        self, inputs: Sequence[str], outputs: Sequence[str], name: str = "serving_default"
+    ) -> Callable[..., list[np.ndarray]]:
+        """A function of the inputs, given in this order, that returns the outputs.
+
+        Raises:
+          UserError: the signature takes other inputs, or does not give such outputs.
+        """
+        takes, gives = self.names(name) or ([], [])
+        if takes != sorted(inputs) or not set(outputs) <= set(gives):
+            raise UserError(
+                f"the SavedModel {self._directory} takes {takes} and gives {gives} ({name}); expected {sorted(inputs)}"
+                f" and {', '.join(map(repr, outputs))} among what it gives; export the model again"
+            )
+        found = self._signatures[name]
+        feeds = [found.inputs[each].name for each in inputs]
+        return self._session.make_callable([found.outputs[each].name for each in outputs], feeds)

@@ -1,69 +1,113 @@
-"""Scores of one tile: some codes against some consecutive items, always in calls of one shape."""
+"""Scores of codes and items, made in stages and always in calls of one shape."""
 
 from __future__ import annotations
 
+import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Sequence
 
 import numpy as np
 
-from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, Span
+from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, TILE_ITEMS, tile_span
 from beam_index.plan import Plan
-from beam_index.saved_model import Signature
+from beam_index.saved_model import SavedModel
 from protos.errors import UserError
+
+# Tensors `[C, ...]` of codes or `[I, ...]` of items: all that their scores need of them.
+Parts = tuple[np.ndarray, ...]
+# Items' parts that are kept for the next chunk of codes.
+_CACHE_BYTES = 256 << 20
 
 
 class Scorer:
-    """The export's scorer. One serves all threads of a process."""
+    """The export's scorer. One serves all threads of a process.
+
+    A scorer whose export has the stages `codes`, `items` and `pairs` makes what a code and what an item needs
+    once, and pays only the rest for a pair. Without them, the parts of codes and items are their keys and rows.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._score = Signature(os.path.join(plan.model, "scorer"), inputs=("keys", "items"), output="scores")
-        # A call runs in its caller's thread (see Signature), so the cores are filled by many calls.
-        self._callers = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="score")
+        model = SavedModel(os.path.join(plan.model, "scorer"))
+        self._staged = model.names("pairs") is not None
+        self._codes, self._items, self._pairs = _stages(model)
+        self._lock = threading.Lock()
+        one = self._make_item_parts(0)
+        tiles = max(1, _CACHE_BYTES // sum(part.nbytes for part in one))
+        self._cached = functools.lru_cache(tiles)(self._make_item_parts)
 
-    def score(self, keys: np.ndarray, items: Span) -> np.ndarray:
-        """Scores S before bias and relu.
+    @property
+    def has_stages(self) -> bool:
+        """Whether parts of items are what their scores depend on, not only their rows."""
+        return self._staged
+
+    def code_parts(self, keys: np.ndarray) -> Parts:
+        """The parts of 1 to CHUNK_CODES code keys `[n]`: tensors `[CHUNK_CODES, ...]`, filled up with repetitions."""
+        return tuple(self._codes(np.resize(keys, CHUNK_CODES)))
+
+    def item_parts(self, tile: int) -> Parts:
+        """The parts of a tile: tensors `[TILE_ITEMS, ...]`, of which the last tile repeats its last item."""
+        with self._lock:  # who comes second finds what the first has made
+            return self._cached(tile)
+
+    def _make_item_parts(self, tile: int) -> Parts:
+        items = tile_span(tile, self._plan.num_items)
+        rows = np.arange(items.start, items.start + TILE_ITEMS, dtype=np.int32)
+        return tuple(self._items(np.minimum(rows, items.stop - 1)))
+
+    def scores(self, codes: Parts, items: Parts, width: int) -> np.ndarray:
+        """S before bias and relu, of some codes with the first of some items.
+
+        A pair's bits depend only on its place among the codes and in its call's items, not on how many
+        others there are: who calls always gives as many codes.
 
         Args:
-          keys: `[n]` int64, 1 to CHUNK_CODES code keys.
-          items: catalogue rows.
+          codes: tensors `[n, ...]`.
+          items: tensors `[w, ...]`, w a multiple of CALL_ITEMS.
+          width: of the result.
 
         Returns:
-          `[n, items.width]` float32. A pair's bits depend only on its place in its chunk of codes
-          and in its call's items, not on how many others there are: short calls are filled up.
+          `[n, width]` float32.
 
         Raises:
-          UserError: a score is not finite, or the scorer gave another shape than it should.
+          UserError: the scorer gave another shape than it should.
         """
-        padded_keys = np.resize(keys, CHUNK_CODES)
-        scores = np.empty((len(keys), items.width), np.float32)
+        scores = np.empty((len(codes[0]), -(-width // CALL_ITEMS) * CALL_ITEMS), np.float32)
+        for first in range(0, width, CALL_ITEMS):
+            span = slice(first, first + CALL_ITEMS)
+            scores[:, span] = self._call(codes, tuple(part[span] for part in items))
+        return scores[:, :width]
 
-        def fill(first: int) -> None:
-            rows = np.arange(items.start + first, items.start + first + CALL_ITEMS, dtype=np.int32)
-            part = self._call(padded_keys, np.minimum(rows, items.stop - 1))
-            scores[:, first : first + CALL_ITEMS] = part[: len(keys), : items.width - first]
-
-        list(self._callers.map(fill, range(0, items.width, CALL_ITEMS)))  # the list raises what a call raised
-        self._require_finite(scores, keys, items)
-        return scores
-
-    def _call(self, keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        scores = self._score(keys, rows)
-        if scores.shape != (len(keys), len(rows)) or scores.dtype != np.float32:
+    def _call(self, codes: Parts, items: Parts) -> np.ndarray:
+        (scores,) = self._pairs(*codes, *items)
+        expected = len(codes[0]), len(items[0])
+        if scores.shape != expected or scores.dtype != np.float32:
             raise UserError(
-                f"the scorer of {self._plan.model} gave {scores.dtype} {list(scores.shape)} for {len(keys)} codes and"
-                f" {len(rows)} items; expected float32 [codes, items]; export the model again"
+                f"the scorer of {self._plan.model} gave {scores.dtype} {list(scores.shape)} for {expected[0]} codes and"
+                f" {expected[1]} items; expected float32 [codes, items]; export the model again"
             )
         return scores
 
-    def _require_finite(self, scores: np.ndarray, keys: np.ndarray, items: Span) -> None:
-        finite = np.isfinite(scores)
-        if finite.all():
+    def require_finite(self, scores: np.ndarray, keys: np.ndarray, rows: Sequence[int]) -> None:
+        """Raises UserError, naming the pair, unless all scores `[n, w]` of keys `[n]` and rows `[w]` are finite."""
+        if np.isfinite(scores.min()) and np.isfinite(scores.max()):  # NaN passes through both
             return
-        code, column = np.argwhere(~finite)[0]
-        pair = self._plan.describe_pair(int(keys[code]), int(items.start + column))
+        code, column = np.argwhere(~np.isfinite(scores))[0]
+        pair = self._plan.describe_pair(int(keys[code]), int(rows[column]))
         raise UserError(
             f"the scorer of {self._plan.model} gave {scores[code, column]} for {pair}; scores must be finite:"
             " look for weights that diverged in training, and export the model again"
         )
+
+
+def _stages(model: SavedModel) -> tuple:
+    """The functions keys -> codes' parts, rows -> items' parts, and parts -> scores."""
+    if model.names("pairs") is None:
+        return (lambda keys: [keys]), (lambda rows: [rows]), model.signature(["keys", "items"], ["scores"])
+    code_names, item_names = (model.names(stage)[1] for stage in ("codes", "items"))
+    return (
+        model.signature(["keys"], code_names, "codes"),
+        model.signature(["items"], item_names, "items"),
+        model.signature([*code_names, *item_names], ["scores"], "pairs"),
+    )

@@ -8,7 +8,7 @@ import numpy as np
 def list_threshold(best: np.ndarray, limit: int, floor: np.float32) -> np.float32:
     """The threshold of one list.
 
-        threshold = max(S of rank limit + 1, floor)        floor = -bias
+        threshold = max(S of rank limit + 1, floor)        floor = -bias, or what a budget asks for
 
     Subtracted, not only compared (see `above`), it lets scores fade to zero at the cut: an item that
     just makes it into a list adds next to nothing, as one that just does not.
@@ -19,7 +19,7 @@ def list_threshold(best: np.ndarray, limit: int, floor: np.float32) -> np.float3
       limit: most postings of the list.
       floor: scores up to it count nothing.
     """
-    return best[limit] if len(best) > limit else floor
+    return max(best[limit], floor) if len(best) > limit else floor
 
 
 def above(best: np.ndarray, threshold: np.float32) -> np.ndarray:

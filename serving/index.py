@@ -14,8 +14,9 @@ from protos.artifact import read_manifest
 from protos.codes import CodeSpace
 from protos.errors import UserError
 from protos.index_pb2 import BlockTile, PostingList
+from protos.postings import Postings, decode
 
-INDEX_FORMAT = "sparcode.index/2"
+INDEX_FORMAT = "sparcode.index/3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequ
     items, scores = np.zeros(num_postings, np.int32), np.zeros(num_postings, np.float32)
     lists = end = 0
     for lists, record in enumerate(_records(directory, manifest, "postings-"), start=1):
-        posting_list = PostingList.FromString(record)
+        posting_list = decode(PostingList.FromString(record))
         start, end = end, end + len(posting_list.items)
         _check_list(directory, manifest, posting_list, fits=lists <= num_lists and end <= num_postings)
         keys[lists - 1], lengths[lists - 1] = posting_list.key, len(posting_list.items)
@@ -110,16 +111,9 @@ def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequ
     return keys, lengths, items, scores
 
 
-def _check_list(directory: pathlib.Path, manifest: Mapping[str, Any], found: PostingList, *, fits: bool) -> None:
+def _check_list(directory: pathlib.Path, manifest: Mapping[str, Any], found: Postings, *, fits: bool) -> None:
     _require(fits, directory, f"at list {found.key} it holds more than the manifest counts")
-    items = np.asarray(found.items)
-    num_items = manifest["items"]
-    _require(
-        len(items) == len(found.scores),
-        directory,
-        f"list {found.key} has {len(items)} items but {len(found.scores)} scores",
-    )
-    scores = np.asarray(found.scores, np.float32)
+    items, scores, num_items = found.items, found.scores, manifest["items"]
     _require(
         len(np.unique(items)) == len(items) and bool((np.isfinite(scores) & (scores > 0)).all()),
         directory,
@@ -140,27 +134,42 @@ def _read_block(directory: pathlib.Path, manifest: Mapping[str, Any], listed: np
     num_listed = int(listed.sum())
     values = np.zeros((num_listed + 1, num_items), np.uint8)
     offset, scale = np.zeros((2, num_listed + 1, num_tiles), np.float32)
-    tiles = 0
-    for tiles, record in enumerate(_records(directory, manifest, "block-"), start=1):
+    rows = np.cumsum(listed) - 1
+    covered = np.zeros((len(listed), num_tiles), bool)
+    for record in _records(directory, manifest, "block-"):
         tile = BlockTile.FromString(record)
-        _require(tiles <= num_tiles, directory, f"its block has more than the {num_tiles} tiles {num_items} items need")
-        first, width = tile_items * (tiles - 1), min(tile_items, num_items - tile_items * (tiles - 1))
-        _check_tile(directory, tile, (first, width, len(listed), len(listed), len(listed) * width))
-        content = np.frombuffer(tile.values, np.uint8).reshape(len(listed), width)
-        values[:-1, first : first + width] = content[listed]
-        offset[:-1, tiles - 1] = np.asarray(tile.offset, np.float32)[listed]
-        scale[:-1, tiles - 1] = np.asarray(tile.scale, np.float32)[listed]
-    _require(tiles == num_tiles, directory, f"its block has {tiles} tiles, {num_items} items need {num_tiles}")
+        codes, number = _check_tile(directory, tile, covered, tile_items, num_items)
+        kept = listed[codes]
+        at, first = rows[codes][kept], tile.first_item
+        content = np.frombuffer(tile.values, np.uint8).reshape(-1, tile.num_items)
+        values[at, first : first + tile.num_items] = content[kept]
+        offset[at, number] = np.asarray(tile.offset, np.float32)[kept]
+        scale[at, number] = np.asarray(tile.scale, np.float32)[kept]
+        covered[codes, number] = True
+    _require(bool(covered.all()), directory, f"its block lacks {int((~covered).sum())} of its codes' tiles")
     return Block(values, offset, scale, tile_items)
 
 
-def _check_tile(directory: pathlib.Path, tile: BlockTile, expected: tuple[int, ...]) -> None:
-    found = (tile.first_item, tile.num_items, len(tile.offset), len(tile.scale), len(tile.values))
+def _check_tile(
+    directory: pathlib.Path, tile: BlockTile, covered: np.ndarray, tile_items: int, num_items: int
+) -> tuple[slice, int]:
+    """The codes and the number of a tile that fits, and of which nothing has been read before."""
+    number, misplaced = divmod(tile.first_item, tile_items)
+    codes = slice(tile.first_code, tile.first_code + len(tile.offset))
+    num_codes, num_tiles = covered.shape
+    width = min(tile_items, num_items - tile.first_item)
+    sizes = (tile.num_items, len(tile.scale), len(tile.values))
     _require(
-        found == expected,
+        not misplaced
+        and 0 <= number < num_tiles
+        and 0 <= codes.start < codes.stop <= num_codes
+        and sizes == (width, len(tile.offset), len(tile.offset) * width)
+        and not covered[codes, number].any(),
         directory,
-        f"a block tile has (first item, items, offsets, scales, bytes) {found}, expected {expected}",
+        f"a block tile of codes {codes.start} to {codes.stop - 1} of {num_codes} starts at item {tile.first_item} of"
+        f" {num_items} and has {sizes} items, scales and bytes, or is there twice",
     )
+    return codes, number
 
 
 def _require(condition: bool, directory: pathlib.Path, found: str) -> None:

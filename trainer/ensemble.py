@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tensorflow as tf
 from protos.codes import CodeSpace
 from trainer.layers.event_lists import EventLists
 from trainer.layers.quantized import Quantized
+from trainer.layers.token_scorer import CodeParts, ItemParts
 from trainer.model import SparCode
 from trainer.sequence_model import Batch, Scores, SequenceModel
 from trainer.windows import rows_of
@@ -57,6 +59,13 @@ class Ensemble:
         return Scores(positive, negative, extra)
 
 
+class MemberCodes(NamedTuple):
+    """Of C codes: `members [C]` int64, whose each is, and what every member would make of it."""
+
+    members: tf.Tensor
+    parts: tuple[CodeParts, ...]
+
+
 class SparCodeEnsemble(Ensemble):
     """An ensemble that is a SparCode model itself, of as many tokens and codes as its members have together.
 
@@ -94,12 +103,25 @@ class SparCodeEnsemble(Ensemble):
 
     def score_codes(self, keys: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """See SparCode."""
-        member_of_key = keys // self._size
+        return self.score_pairs(self.code_parts(keys), self.item_parts(items))
+
+    def code_parts(self, keys: tf.Tensor) -> MemberCodes:
+        """See SparCode."""
+        own = keys % self._size
+        return MemberCodes(keys // self._size, tuple(member.code_parts(own) for member in self.members))
+
+    def item_parts(self, items: tf.Tensor) -> tuple[ItemParts, ...]:
+        """See SparCode; one entry a member."""
+        return tuple(member.item_parts(items) for member in self.members)
+
+    def score_pairs(self, codes: MemberCodes, items: tuple[ItemParts, ...]) -> tf.Tensor:
+        """See SparCode. Each code is scored by its own member only."""
         places, scores = [], []
         for number, member in enumerate(self.members):
-            own = tf.where(member_of_key == number)[:, 0]
+            own = tf.where(codes.members == number)[:, 0]
+            parts = tf.nest.map_structure(lambda part, own=own: tf.gather(part, own), codes.parts[number])
             places.append(own)
-            scores.append(member.score_codes(tf.gather(keys, own) % self._size, items) + member.bias - self.bias)
+            scores.append(member.score_pairs(parts, items[number]) + member.bias - self.bias)
         order = tf.math.invert_permutation(tf.concat(places, 0))
         return tf.gather(tf.concat(scores, 0), order)
 

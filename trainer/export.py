@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -112,20 +113,53 @@ class QueryModule(tf.Module):
 
 
 class ScorerModule(tf.Module):
-    """Code keys and catalogue rows in, scores before bias and ReLU out; or tokens and rows in, sums out."""
+    """Scores before bias and ReLU of code keys and catalogue rows, at once or in stages; sums from tokens and rows.
+
+    Attributes:
+      signatures: by name. `serving_default` and `rescore`: see the contract of run/export. In stages,
+        `pairs(codes(keys), items(items))` is `serving_default(keys, items)`: `codes` gives tensors `codes_*
+        [C, ...]`, `items` gives `items_* [I, ...]`, and `pairs` takes both, so that who scores many codes with
+        many items makes the parts of each only once.
+    """
 
     def __init__(self, model: AnySparCode) -> None:
         super().__init__()
         self.weights = model.variables
         keys, items = tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")
-        self.score = tf.function(
-            lambda keys, items: {"scores": model.score_codes(keys, items)}, input_signature=[keys, items]
-        )
         tokens = tf.TensorSpec([None, model.num_query_tokens, model.config.tokenizer.dim], tf.float32, name="tokens")
         candidates = tf.TensorSpec([None, None], tf.int32, name="items")
-        self.rescore = tf.function(
-            lambda tokens, items: {"scores": model.rescore(tokens, items)}, input_signature=[tokens, candidates]
-        )
+        self.signatures = {
+            "serving_default": _traced(lambda keys, items: {"scores": model.score_codes(keys, items)}, keys, items),
+            "rescore": _traced(lambda tokens, items: {"scores": model.rescore(tokens, items)}, tokens, candidates),
+            **_stages(model, keys, items),
+        }
+
+
+def _stages(model: AnySparCode, keys: tf.TensorSpec, items: tf.TensorSpec) -> dict[str, Callable]:
+    """The signatures `codes`, `items` and `pairs`; see ScorerModule."""
+    structures = {}
+
+    def flat(stage: str, parts: tuple) -> dict[str, tf.Tensor]:
+        structures[stage] = tf.nest.map_structure(lambda part: None, parts)
+        return {f"{stage}_{number:02}": part for number, part in enumerate(tf.nest.flatten(parts))}
+
+    def packed(stage: str, inputs: Mapping[str, tf.Tensor]) -> tuple:
+        return tf.nest.pack_sequence_as(structures[stage], [inputs[name] for name in sorted(inputs) if stage in name])
+
+    codes = _traced(lambda keys: flat("codes", model.code_parts(keys)), keys)
+    parts = _traced(lambda items: flat("items", model.item_parts(items)), items)
+    inputs = {
+        name: tf.TensorSpec([None, *output.shape[1:]], output.dtype, name)
+        for name, output in (codes.structured_outputs | parts.structured_outputs).items()
+    }
+    score = tf.function(
+        lambda **inputs: {"scores": model.score_pairs(packed("codes", inputs), packed("items", inputs))}
+    )
+    return {"codes": codes, "items": parts, "pairs": score.get_concrete_function(**inputs)}
+
+
+def _traced(function: Callable, *inputs: tf.TensorSpec) -> Callable:
+    return tf.function(function, input_signature=inputs).get_concrete_function()
 
 
 def export(
@@ -181,11 +215,7 @@ def _save_models(model: AnySparCode, ids: Sequence[str], building: pathlib.Path)
     query = QueryModule(model, str(vocabulary))
     tf.saved_model.save(query, str(building / "query"), signatures=query.signature)
     scorer = ScorerModule(model)
-    signatures = {
-        "serving_default": scorer.score.get_concrete_function(),
-        "rescore": scorer.rescore.get_concrete_function(),
-    }
-    tf.saved_model.save(scorer, str(building / "scorer"), signatures=signatures)
+    tf.saved_model.save(scorer, str(building / "scorer"), signatures=dict(scorer.signatures))
     vocabulary.unlink()  # the SavedModel keeps its own copy among its assets
 
 
@@ -207,6 +237,15 @@ def _nested(offsets: np.ndarray, values: np.ndarray, kind: pa.DataType) -> pa.Li
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, kind))
 
 
+def _scorer_digest(model: AnySparCode) -> str:
+    """SHA-256 of all that scores depend on beside the items."""
+    digest = hashlib.sha256()
+    for member in model.members:
+        for variable in (*member.quantizer.variables, *member.scorer.variables, member.bias):
+            digest.update(np.ascontiguousarray(variable.numpy()))
+    return digest.hexdigest()
+
+
 def _describe(model: AnySparCode) -> dict[str, Any]:
     quantizer = model.config.quantizer
     return {
@@ -218,6 +257,8 @@ def _describe(model: AnySparCode) -> dict[str, Any]:
         "num_slots": model.code_space.num_slots,
         "dim": model.config.tokenizer.dim,
         "bias": float(model.bias),
+        # Equal in exports that differ in their catalogue only: then scores of other items have not changed.
+        "scorer": _scorer_digest(model),
         "max_history": model.config.data.max_history,
         "num_events": 0 if model.event_lists is None else model.config.num_events,
         "features": dataclasses.asdict(model.config.features),

@@ -12,7 +12,7 @@ from trainer.config import Config
 from trainer.layers.event_lists import EventLists
 from trainer.layers.quantized import Quantized
 from trainer.layers.quantizer import VectorQuantizer
-from trainer.layers.token_scorer import TokenScorer
+from trainer.layers.token_scorer import CodeParts, ItemParts, TokenScorer
 from trainer.sequence_model import Batch, Scores, SequenceModel, mean_or_zero
 from trainer.windows import rows_of
 
@@ -84,8 +84,19 @@ class SparCode(SequenceModel):
 
     def score_codes(self, keys: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """S of code keys `[C]` int64 and catalogue rows `[I]` int32, before bias and ReLU: `[C, I]`."""
-        codewords, slots = self.quantizer.codewords_of(keys)
-        return self.scorer.grid(codewords, slots, self.item_vectors(items), self.item_biases(items))
+        return self.score_pairs(self.code_parts(keys), self.item_parts(items))
+
+    def code_parts(self, keys: tf.Tensor) -> CodeParts:
+        """What S needs of code keys `[C]`, tensors `[C, ...]`; the index build makes it once a code."""
+        return self.scorer.code_parts(*self.quantizer.codewords_of(keys))
+
+    def item_parts(self, items: tf.Tensor) -> ItemParts:
+        """What S needs of catalogue rows `[I]`, tensors `[I, ...]`; the index build makes it once an item."""
+        return self.scorer.item_parts(self.item_vectors(items), self.item_biases(items))
+
+    def score_pairs(self, codes: CodeParts, items: ItemParts) -> tf.Tensor:
+        """S of every code with every item by their parts: `[C, I]`."""
+        return self.scorer.pairs(codes, items)
 
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; the extra loss is commitment, balance of codes and sparsity of scores."""

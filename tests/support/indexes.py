@@ -17,7 +17,7 @@ from protos.artifact import new_artifact, read_manifest, write_manifest
 from protos.index_pb2 import BlockTile, PostingList
 from tests.support.exports import EXPORT_FORMAT
 
-INDEX_FORMAT = "sparcode.index/2"
+INDEX_FORMAT = "sparcode.index/3"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,10 @@ def inputs(num_tokens: int, dim: int = 8) -> tuple[np.ndarray, np.ndarray, np.nd
 def by_grid(layer: TokenScorer, tokens: np.ndarray, vectors: np.ndarray, biases: np.ndarray) -> np.ndarray:
     """`[P, K_u, I]` from `grid`, which does not know of queries."""
     slots = np.tile(layer.token_slots, len(tokens))
-    return np.reshape(layer.grid(tokens.reshape(-1, tokens.shape[-1]), slots, vectors, biases), [*tokens.shape[:2], -1])
+    return np.reshape(
+        layer.pairs(layer.code_parts(tokens.reshape(-1, tokens.shape[-1]), slots), layer.item_parts(vectors, biases)),
+        [*tokens.shape[:2], -1],
+    )
 
 
 @pytest.mark.parametrize(

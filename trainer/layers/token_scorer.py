@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,10 +11,32 @@ from trainer.config import Config, QuantizerConfig
 from trainer.layers.scorers import make_interaction
 
 
+class CodeParts(NamedTuple):
+    """What S needs of C tokens, made once a token.
+
+    Attributes:
+      tokens: `[C, D]`.
+      shares: `[C]`, of an item's bias.
+      interaction: tensors `[C, ...]` of the interaction; empty without one.
+    """
+
+    tokens: tf.Tensor
+    shares: tf.Tensor
+    interaction: tuple
+
+
+class ItemParts(NamedTuple):
+    """What S needs of I items, made once an item: `vectors [I, D]`, `biases [I]`, `interaction` as in CodeParts."""
+
+    vectors: tf.Tensor
+    biases: tf.Tensor
+    interaction: tuple
+
+
 class TokenScorer(tf.keras.layers.Layer):
     """S(q, c) = <q, v_c> / temperature + share_slot * bias_c + interaction_slot(q, c).
 
-    The shares of a query's tokens add up to 1. `grid` methods score every token with every item,
+    The shares of a query's tokens add up to 1. `grid` methods, and `pairs`, score every token with every item,
     `own` methods each query's tokens with that query's own items; both give the same numbers.
 
     Args:
@@ -26,19 +50,35 @@ class TokenScorer(tf.keras.layers.Layer):
         self.token_slots = np.arange(config.quantizer.num_query_tokens, dtype=np.int32) % config.quantizer.num_slots
         self._shares = tf.constant(_bias_shares(config.quantizer))
 
-    def grid(self, tokens: tf.Tensor, slots: tf.Tensor, vectors: tf.Tensor, biases: tf.Tensor) -> tf.Tensor:
-        """S of tokens `[C, D]` in slots `[C]` with items of vectors `[I, D]` and biases `[I]`: `[C, I]`."""
-        return self.linear_grid(tokens, slots, vectors, biases) + self.interaction_grid(tokens, slots, vectors)
+    def code_parts(self, tokens: tf.Tensor, slots: tf.Tensor) -> CodeParts:
+        """The parts of tokens `[C, D]` in slots `[C]`."""
+        interaction = () if self.interaction is None else self.interaction.code_part(tokens, slots)
+        return CodeParts(tokens, tf.gather(self._shares, slots), interaction)
+
+    def item_parts(self, vectors: tf.Tensor, biases: tf.Tensor) -> ItemParts:
+        """The parts of items of vectors `[I, D]` and biases `[I]`."""
+        interaction = () if self.interaction is None else self.interaction.item_part(vectors)
+        return ItemParts(vectors, biases, interaction)
+
+    def pairs(self, codes: CodeParts, items: ItemParts) -> tf.Tensor:
+        """S of every token with every item by their parts: `[C, I]`."""
+        scores = self._linear(codes.tokens, codes.shares, items.vectors, items.biases)
+        if self.interaction is None:
+            return scores
+        return scores + self.interaction.pairs(codes.interaction, items.interaction)
 
     def linear_grid(self, tokens: tf.Tensor, slots: tf.Tensor, vectors: tf.Tensor, biases: tf.Tensor) -> tf.Tensor:
-        """`grid` without the interaction."""
-        scores = tf.gather(self._shares, slots)[:, None] * biases
+        """S without the interaction, of tokens `[C, D]` in slots `[C]` with items `[I, D]`, `[I]`: `[C, I]`."""
+        return self._linear(tokens, tf.gather(self._shares, slots), vectors, biases)
+
+    def _linear(self, tokens: tf.Tensor, shares: tf.Tensor, vectors: tf.Tensor, biases: tf.Tensor) -> tf.Tensor:
+        scores = shares[:, None] * biases
         if self._scorer.inner_product:
             scores += tf.matmul(tokens, vectors, transpose_b=True) / self._scorer.temperature
         return scores
 
     def interaction_grid(self, tokens: tf.Tensor, slots: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-        """The interaction in `grid`."""
+        """The interaction of tokens `[C, D]` in slots `[C]` with items of vectors `[I, D]`: `[C, I]`."""
         if self.interaction is None:
             return tf.zeros([tf.shape(tokens)[0], tf.shape(vectors)[0]])
         return self.interaction.pairs(self.interaction.code_part(tokens, slots), self.interaction.item_part(vectors))

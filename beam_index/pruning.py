@@ -1,0 +1,129 @@
+"""A pruned build: a cheap first pass over all items chooses the candidates that the scorer itself then scores.
+
+The first pass is a proxy distilled from the scorer: a linear function of what the scorer makes of an item,
+
+    S(code, item) ~ w_code . x_item        x: the item's parts, end to end, and 1
+
+fitted for every code by least squares to its exact scores with a sample of items. What of S is linear in the
+item's parts, the inner product and the bias, it has exactly; of the rest it has the best linear share.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from beam_index.geometry import CALL_CODES, CALL_ITEMS, CHUNK_CODES, tile_span
+from beam_index.plan import Plan
+from beam_index.postings import RunningBest, best_ranks, rows_of, to_ranks
+from beam_index.saved_model import one_thread_session
+from beam_index.scoring import Parts
+from beam_index.tiles import TileScorer, widened
+
+# Items that the proxy is fitted to: a few times its width.
+SAMPLES_PER_WEIGHT = 5
+# Relative to the mean square of the parts.
+_RIDGE = 1e-6
+
+
+class Pruner:
+    """Makes the ranks of a chunk from its candidates. Holds the parts of all items: 4 bytes x width x items."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._tiles = plan, TileScorer(plan)
+        tiles = [self._tiles.scorer.item_parts(tile) for tile in range(plan.num_tiles)]
+        self._items = tuple(np.concatenate(parts)[: plan.num_items] for parts in zip(*tiles, strict=True))
+        self._proxy = Proxy(self._items)
+
+    def ranks(self, chunk: int, _: int, keys: np.ndarray, num_codes: int) -> np.ndarray:
+        """The best ranks `[n, <= depth]` of the codes of a chunk, `keys [n]`, among their candidates."""
+        codes = self._tiles.scorer.code_parts(keys)
+        candidates = self._candidates(codes, len(keys))
+        rows = [candidates[code] for code in range(len(keys))]
+        ranks = list(
+            self._tiles.callers.map(lambda code: self._rank(keys[code], code, codes, rows[code]), range(len(keys)))
+        )
+        width = max(each.shape[1] for each in ranks)
+        return np.concatenate([widened(each, width) for each in ranks])
+
+    def _candidates(self, codes: Parts, num_codes: int) -> np.ndarray:
+        """Catalogue rows `[num_codes, R]`, ascending, of the items that the proxy scores best."""
+        exact = self._exact(codes, self._proxy.sample)
+        weights = self._proxy.fit(exact)
+        calls = [slice(first, min(first + CALL_CODES, num_codes)) for first in range(0, num_codes, CALL_CODES)]
+        return np.concatenate(list(self._tiles.callers.map(lambda call: self._best_by_proxy(weights[call]), calls)))
+
+    def _best_by_proxy(self, weights: np.ndarray) -> np.ndarray:
+        plan = self._plan
+        best = RunningBest(len(weights), plan.candidates, np.float32(-np.inf))
+        for tile in range(plan.num_tiles):
+            span = tile_span(tile, plan.num_items)
+            scores = self._proxy.scores(weights, span.start, span.stop)
+            scores[:, plan.removed_in(span)] = -np.inf
+            best.add(scores, span.start)
+        return np.sort(rows_of(best.ranks()), axis=1)
+
+    def _exact(self, codes: Parts, rows: np.ndarray) -> np.ndarray:
+        """Exact scores `[CHUNK_CODES, w]` of a chunk with some items."""
+        items = self._gathered(rows, CALL_ITEMS)
+        calls = range(0, CHUNK_CODES, CALL_CODES)
+        scored = self._tiles.callers.map(
+            lambda first: self._tiles.scorer.scores(
+                tuple(part[first : first + CALL_CODES] for part in codes), items, len(rows)
+            ),
+            calls,
+        )
+        return np.concatenate(list(scored))
+
+    def _rank(self, key: int, code: int, codes: Parts, rows: np.ndarray) -> np.ndarray:
+        """Exact ranks `[1, <= depth]` of one code with its candidates, ascending."""
+        plan = self._plan
+        own = tuple(part[code : code + 1] for part in codes)
+        scores = self._tiles.scorer.scores(own, self._gathered(rows, CALL_ITEMS), len(rows))
+        self._tiles.scorer.require_finite(scores, np.array([key]), rows)
+        keep = scores[0] > plan.floor
+        return np.sort(best_ranks([to_ranks(scores[0][keep], rows[keep])[None]], plan.depth), axis=1)
+
+    def _gathered(self, rows: np.ndarray, multiple: int) -> Parts:
+        """The parts of some items, filled up with repetitions to a multiple of a call."""
+        filled = np.resize(rows, -(-len(rows) // multiple) * multiple)
+        return tuple(part[filled] for part in self._items)
+
+
+class Proxy:
+    """The first pass; see the module. Its bits do not depend on the number of cores.
+
+    Attributes:
+      sample: rows of the items that it is fitted to, evenly spaced.
+    """
+
+    def __init__(self, items: Parts) -> None:
+        num_items = len(items[0])
+        # [I, F]
+        self._inputs = np.concatenate([*(part.reshape(num_items, -1) for part in items), np.ones((num_items, 1))], 1)
+        self._inputs = self._inputs.astype(np.float32)
+        size = min(num_items, SAMPLES_PER_WEIGHT * self._inputs.shape[1])
+        self.sample = np.arange(size) * num_items // size
+        self._solve, self._multiply = _one_thread_algebra()
+
+    def fit(self, exact: np.ndarray) -> np.ndarray:
+        """Weights `[n, F]` float32 of codes, from their exact scores `[n, sample]`."""
+        return self._solve(self._inputs[self.sample], exact)
+
+    def scores(self, weights: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Proxy scores `[n, stop - start]` of consecutive items."""
+        return self._multiply(weights, self._inputs[start:stop])
+
+
+def _one_thread_algebra() -> tuple:
+    """Least squares, (x [s, F], y [n, s]) to w [n, F], and products w x^T, each in the thread of its caller."""
+    with tf.Graph().as_default() as graph:
+        x, y, w = (tf.compat.v1.placeholder(tf.float32, [None, None]) for _ in range(3))
+        wide = tf.cast(x, tf.float64)
+        gram = tf.matmul(wide, wide, transpose_a=True)
+        ridge = _RIDGE * tf.reduce_mean(tf.linalg.diag_part(gram)) * tf.eye(tf.shape(gram)[0], dtype=tf.float64)
+        target = tf.matmul(wide, tf.cast(y, tf.float64), transpose_a=True, transpose_b=True)
+        solved = tf.cast(tf.transpose(tf.linalg.solve(gram + ridge, target)), tf.float32)
+        product = tf.matmul(w, x, transpose_b=True)
+    session = one_thread_session(graph)
+    return session.make_callable(solved, [x, y]), session.make_callable(product, [w, x])

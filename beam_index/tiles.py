@@ -1,0 +1,79 @@
+"""Scores some codes against some tiles, and keeps of them what an index holds: best ranks, and bytes of the block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from beam_index.block import TilePart, quantize
+from beam_index.geometry import CALL_CODES, CHUNK_CODES, tile_span
+from beam_index.plan import Plan
+from beam_index.postings import NO_RANK, RunningBest
+from beam_index.scoring import Parts, Scorer
+
+
+class Scored(NamedTuple):
+    """Of n codes and some tiles.
+
+    Attributes:
+      ranks: `[n, <= depth]` uint64, each row ascending.
+      blocks: for each tile, parts of the block for consecutive codes; none if the plan has no block.
+    """
+
+    ranks: np.ndarray
+    blocks: list[list[TilePart]]
+
+
+class TileScorer:
+    """The work of a build, piece by piece. One serves a process; its memory is that of one piece and of cached parts.
+
+    The codes of a chunk are cut into calls, and each call goes through all tiles by itself in one thread: what
+    a tile's scores become is made while they are in the processor's cache.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.scorer = Scorer(plan)
+        # A call runs in its caller's thread (see SavedModel), so the cores are filled by many calls.
+        self.callers = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="score")
+
+    def score(self, keys: np.ndarray, tiles: Iterable[int]) -> Scored:
+        """Scores code keys `[n]`, 1 to CHUNK_CODES, against tiles, ascending.
+
+        Raises:
+          UserError: see Scorer.
+        """
+        tiles = list(tiles)
+        codes = self.scorer.code_parts(keys)
+        items = [self.scorer.item_parts(tile) for tile in tiles]
+        calls = [
+            (keys[first : first + CALL_CODES], tuple(part[first : first + CALL_CODES] for part in codes), items, tiles)
+            for first in range(0, min(CHUNK_CODES, len(keys)), CALL_CODES)
+        ]
+        scored = list(self.callers.map(lambda call: self._score_call(*call), calls))
+        width = max(each.ranks.shape[1] for each in scored)
+        ranks = np.concatenate([widened(each.ranks, width) for each in scored])
+        return Scored(ranks, [list(parts) for parts in zip(*(each.blocks for each in scored), strict=True)])
+
+    def _score_call(self, keys: np.ndarray, codes: Parts, items: list[Parts], tiles: list[int]) -> Scored:
+        """The codes of one call against all tiles; `blocks` has one part a tile."""
+        plan, blocks = self.plan, []
+        best = RunningBest(len(keys), plan.depth, plan.floor)
+        for parts, tile in zip(items, tiles, strict=True):
+            span = tile_span(tile, plan.num_items)
+            scores = self.scorer.scores(codes, parts, span.width)[: len(keys)]
+            self.scorer.require_finite(scores, keys, range(span.start, span.stop))
+            scores[:, plan.removed_in(span)] = plan.floor
+            best.add(scores, span.start)
+            if plan.block:
+                blocks.append(quantize(scores, np.float32(plan.bias)))
+        return Scored(best.ranks(), blocks)
+
+
+def widened(ranks: np.ndarray, width: int) -> np.ndarray:
+    """Ranks `[n, w]` filled up with NO_RANK to `[n, width]`."""
+    return np.pad(ranks, [(0, 0), (0, width - ranks.shape[1])], constant_values=NO_RANK)
