@@ -62,8 +62,10 @@ def read_file(path: pathlib.Path) -> Iterator[bytes]:
     """The records of one file; raises UserError if it is truncated, damaged or not there."""
     try:
         yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise UserError(f"{path} is truncated, damaged or missing: {_reason(error)}; build the index again") from error
+    except tf.errors.NotFoundError as error:
+        raise UserError(f"{path} is missing; build the index again") from error
+    except tf.errors.DataLossError as error:
+        raise UserError(f"{path} is truncated or damaged: {_reason(error)}; build the index again") from error
 
 
 def lost_records(what: str) -> UserError:

@@ -9,15 +9,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import numpy as np
+
 # Width of the tiles of the completion block: part of the format of the index.
 TILE_ITEMS = 4096
 # Tiles of a span, which is scored in one go and has files of the block of its own.
-SPAN_TILES = 8
+SPAN_TILES = 32
 # Codes whose parts are made together.
 CHUNK_CODES = 256
-# Codes and items of one call of the scorer: its layers fit a processor's cache, 64 MiB a layer of 256 units.
-CALL_CODES = 64
+# Items of one call of the scorer.
 CALL_ITEMS = 1024
+# Codes of one call: fewer the more a pair costs, so that the layers of a call fit a processor's cache.
+_CALL_CODES = (16, 64)
+_CALL_FLOPS = 1e8
+
+
+def call_codes(pair_flops: float) -> int:
+    """Codes of one call of a scorer of so many FLOPs a pair: of the model only, for bits depend on it."""
+    least, most = _CALL_CODES
+    fit = _CALL_FLOPS / (CALL_ITEMS * max(pair_flops, 1))
+    return max(least, min(most, 2 ** int(np.log2(max(fit, 1)))))
 
 
 def tile_count(num_items: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_index.geometry import Span, chunk_count, span_count, tile_count
+from beam_index.geometry import Span, call_codes, chunk_count, span_count, tile_count
 from beam_index.limits import require_block_fits
 from beam_index.options import FEW_CODES, BuildOptions
 from beam_index.parquet import is_list_of, open_parquet
@@ -45,10 +45,11 @@ class Plan:
       directory: where the files go; under a temporary name until the index is whole.
       num_items: items of the catalogue.
       space: the model's codes.
-      removed: rows of the catalogue that no list may hold, `[r]` int32, ascending.
       num_ready_lists: lists that the export brings along.
       bias: of f(q, c) = sum_i relu(S(q_i, c) + bias).
       postings_per_code: L, the most a code's list keeps.
+      call_codes: codes of one call of the scorer.
+      removed: rows of the catalogue that no list may hold, `[r]` int32, ascending.
       max_code_postings: the most that all lists of codes keep together; None: no such limit.
       threshold: a score that all postings of codes must be above; None: none but -bias.
       score_bits: of a stored score.
@@ -66,19 +67,20 @@ class Plan:
     directory: str
     num_items: int
     space: CodeSpace
-    removed: np.ndarray
     num_ready_lists: int
     bias: float
     postings_per_code: int
-    max_code_postings: int | None
-    threshold: float | None
-    score_bits: int
-    candidates: int | None
-    updatable: bool
     queries: str | None
     block: bool
     num_shards: int
     journal: str
+    call_codes: int = call_codes(0)
+    removed: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int32))
+    max_code_postings: int | None = None
+    threshold: float | None = None
+    score_bits: int = 32
+    candidates: int | None = None
+    updatable: bool = False
     base: Base | None = None
     digests: tuple[str, ...] = ()
 
@@ -151,6 +153,7 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
         directory=str(directory),
         num_items=model["num_items"],
         space=space,
+        call_codes=call_codes(model.get("flops", {}).get("per_pair", 0)),
         removed=_removed_rows(options.model),
         num_ready_lists=ready.lists,
         bias=model["bias"],

@@ -72,6 +72,10 @@ class RunningBest:
     def add(self, scores: np.ndarray, first_row: int) -> None:
         """Adds scores `[n, w]` float32, finite or -inf, whose first column is of catalogue row `first_row`."""
         num_codes, width = scores.shape
+        if not self._filled.any() and width > self._count:
+            # Of the first tile, only what may be among the best of it.
+            enough = np.partition(scores, width - self._count, axis=1)[:, width - self._count]
+            self._least = np.maximum(self._least, np.nextafter(enough, np.float32(-np.inf)))
         # An equal score of a later row has a greater rank: it would not displace what is there.
         at = np.flatnonzero(scores > self._least[:, None])
         codes, columns = np.divmod(at, width)

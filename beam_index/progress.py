@@ -64,5 +64,5 @@ def _tick(journal: Journal, stop: threading.Event) -> None:
         over = stop.wait(_SECONDS_BETWEEN)
         done, planned = journal.read()
         share = f"{done / planned:4.0%}" if planned else "   …"
-        line = f"\rscoring {share}  {done} of {planned or '?'} tiles  {time.monotonic() - start:.0f} s "
+        line = f"\rscoring {share}  {done} of {planned or '?'} pieces  {time.monotonic() - start:.0f} s "
         print(line, end="", file=sys.stderr, flush=True)

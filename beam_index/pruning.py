@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from beam_index.geometry import CALL_CODES, CALL_ITEMS, CHUNK_CODES, tile_span
+from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import RunningBest, best_ranks, rows_of, to_ranks
-from beam_index.saved_model import one_thread_session
+from beam_index.saved_model import compiled, one_thread_session
 from beam_index.scoring import Parts
 from beam_index.tiles import TileScorer, widened
 
@@ -50,7 +50,10 @@ class Pruner:
         """Catalogue rows `[num_codes, R]`, ascending, of the items that the proxy scores best."""
         exact = self._exact(codes, self._proxy.sample)
         weights = self._proxy.fit(exact)
-        calls = [slice(first, min(first + CALL_CODES, num_codes)) for first in range(0, num_codes, CALL_CODES)]
+        calls = [
+            slice(first, min(first + self._plan.call_codes, num_codes))
+            for first in range(0, num_codes, self._plan.call_codes)
+        ]
         return np.concatenate(list(self._tiles.callers.map(lambda call: self._best_by_proxy(weights[call]), calls)))
 
     def _best_by_proxy(self, weights: np.ndarray) -> np.ndarray:
@@ -66,10 +69,10 @@ class Pruner:
     def _exact(self, codes: Parts, rows: np.ndarray) -> np.ndarray:
         """Exact scores `[CHUNK_CODES, w]` of a chunk with some items."""
         items = self._gathered(rows, CALL_ITEMS)
-        calls = range(0, CHUNK_CODES, CALL_CODES)
+        calls = range(0, CHUNK_CODES, self._plan.call_codes)
         scored = self._tiles.callers.map(
             lambda first: self._tiles.scorer.scores(
-                tuple(part[first : first + CALL_CODES] for part in codes), items, len(rows)
+                tuple(part[first : first + self._plan.call_codes] for part in codes), items, len(rows)
             ),
             calls,
         )
@@ -126,4 +129,8 @@ def _one_thread_algebra() -> tuple:
         solved = tf.cast(tf.transpose(tf.linalg.solve(gram + ridge, target)), tf.float32)
         product = tf.matmul(w, x, transpose_b=True)
     session = one_thread_session(graph)
-    return session.make_callable(solved, [x, y]), session.make_callable(product, [w, x])
+    solve, multiply = (
+        compiled(session, [each.name for each in feeds], [fetch.name])
+        for feeds, fetch in (((x, y), solved), ((w, x), product))
+    )
+    return (lambda x, y: solve(x, y)[0]), (lambda w, x: multiply(w, x)[0])

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from protos.errors import UserError
 
@@ -39,6 +40,14 @@ def one_thread_session(graph: tf.Graph) -> tf.compat.v1.Session:
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1, device_count={"GPU": 0}
     )
     return tf.compat.v1.Session(graph=graph, config=config)
+
+
+def compiled(
+    session: tf.compat.v1.Session, feeds: Sequence[str], fetches: Sequence[str]
+) -> Callable[..., list[np.ndarray]]:
+    """A function of the tensors `feeds`, by name and in this order, that returns the tensors `fetches`."""
+    # Not Session.make_callable, which looks at every argument of every call: as long as scoring 10,000 pairs.
+    return session._make_callable_from_options(CallableOptions(feed=feeds, fetch=fetches))
 
 
 class SavedModel:
@@ -82,5 +91,8 @@ class SavedModel:
                 f" and {', '.join(map(repr, outputs))} among what it gives; export the model again"
             )
         found = self._signatures[name]
-        feeds = [found.inputs[each].name for each in inputs]
-        return self._session.make_callable([found.outputs[each].name for each in outputs], feeds)
+        return compiled(
+            self._session,
+            [found.inputs[each].name for each in inputs],
+            [found.outputs[each].name for each in outputs],
+        )

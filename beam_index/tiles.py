@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from beam_index.block import TilePart, quantize
-from beam_index.geometry import CALL_CODES, CHUNK_CODES, tile_span
+from beam_index.geometry import CHUNK_CODES, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import NO_RANK, RunningBest
 from beam_index.scoring import Parts, Scorer
@@ -51,8 +51,13 @@ class TileScorer:
         codes = self.scorer.code_parts(keys)
         items = [self.scorer.item_parts(tile) for tile in tiles]
         calls = [
-            (keys[first : first + CALL_CODES], tuple(part[first : first + CALL_CODES] for part in codes), items, tiles)
-            for first in range(0, min(CHUNK_CODES, len(keys)), CALL_CODES)
+            (
+                keys[first : first + self.plan.call_codes],
+                tuple(part[first : first + self.plan.call_codes] for part in codes),
+                items,
+                tiles,
+            )
+            for first in range(0, min(CHUNK_CODES, len(keys)), self.plan.call_codes)
         ]
         scored = list(self.callers.map(lambda call: self._score_call(*call), calls))
         width = max(each.ranks.shape[1] for each in scored)

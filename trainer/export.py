@@ -116,7 +116,7 @@ class ScorerModule(tf.Module):
     """Scores before bias and ReLU of code keys and catalogue rows, at once or in stages; sums from tokens and rows.
 
     Attributes:
-      signatures: by name. `serving_default` and `rescore`: see the contract of run/export. In stages,
+      functions: signatures by name. `serving_default` and `rescore`: see the contract of run/export. In stages,
         `pairs(codes(keys), items(items))` is `serving_default(keys, items)`: `codes` gives tensors `codes_*
         [C, ...]`, `items` gives `items_* [I, ...]`, and `pairs` takes both, so that who scores many codes with
         many items makes the parts of each only once.
@@ -128,7 +128,7 @@ class ScorerModule(tf.Module):
         keys, items = tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")
         tokens = tf.TensorSpec([None, model.num_query_tokens, model.config.tokenizer.dim], tf.float32, name="tokens")
         candidates = tf.TensorSpec([None, None], tf.int32, name="items")
-        self.signatures = {
+        self.functions = {
             "serving_default": _traced(lambda keys, items: {"scores": model.score_codes(keys, items)}, keys, items),
             "rescore": _traced(lambda tokens, items: {"scores": model.rescore(tokens, items)}, tokens, candidates),
             **_stages(model, keys, items),
@@ -215,7 +215,7 @@ def _save_models(model: AnySparCode, ids: Sequence[str], building: pathlib.Path)
     query = QueryModule(model, str(vocabulary))
     tf.saved_model.save(query, str(building / "query"), signatures=query.signature)
     scorer = ScorerModule(model)
-    tf.saved_model.save(scorer, str(building / "scorer"), signatures=dict(scorer.signatures))
+    tf.saved_model.save(scorer, str(building / "scorer"), signatures=dict(scorer.functions))
     vocabulary.unlink()  # the SavedModel keeps its own copy among its assets
 
 
@@ -257,6 +257,7 @@ def _describe(model: AnySparCode) -> dict[str, Any]:
         "num_slots": model.code_space.num_slots,
         "dim": model.config.tokenizer.dim,
         "bias": float(model.bias),
+        "flops": model.members[0].scorer.costs()._asdict(),
         # Equal in exports that differ in their catalogue only: then scores of other items have not changed.
         "scorer": _scorer_digest(model),
         "max_history": model.config.data.max_history,

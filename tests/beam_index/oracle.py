@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from beam_index.reader import block_tiles, posting_lists
+from beam_index.files import read_records
+from beam_index.reader import posting_lists
+from protos.index_pb2 import BlockTile
 
 
 class List(NamedTuple):
@@ -20,9 +22,9 @@ class List(NamedTuple):
     scores: list[float]
 
 
-def expected_list(key: int, scores: np.ndarray, bias: float, limit: int) -> List:
-    """The list of one code by the contract, from its scores `[I]` float32."""
-    floor = np.float32(-bias)
+def expected_list(key: int, scores: np.ndarray, bias: float, limit: int, least: float = -np.inf) -> List:
+    """The list of one code by the contract, from its scores `[I]` float32; `least`: a threshold of all lists."""
+    floor = np.float32(max(-bias, least))
     order = sorted(range(len(scores)), key=lambda row: (-scores[row], row))
     threshold = floor
     if len(order) > limit and scores[order[limit]] > floor:
@@ -32,10 +34,9 @@ def expected_list(key: int, scores: np.ndarray, bias: float, limit: int) -> List
     return List(key, float(threshold), [row for row, _ in stored], [float(score) for _, score in stored])
 
 
-def expected_lists(table: np.ndarray, bias: float, limit: int, keys: list[int] | None = None) -> list[List]:
+def expected_lists(table: np.ndarray, bias: float, limit: int, least: float = -np.inf) -> list[List]:
     """The lists of an index from all scores `[C, I]`."""
-    keys = list(range(len(table))) if keys is None else keys
-    return [expected_list(key, table[key], bias, limit) for key in keys]
+    return [expected_list(key, scores, bias, limit, least) for key, scores in enumerate(table)]
 
 
 def ready_lists(export: pathlib.Path, bias: float) -> list[List]:
@@ -46,7 +47,7 @@ def ready_lists(export: pathlib.Path, bias: float) -> list[List]:
 
 def written_lists(index: pathlib.Path) -> list[List]:
     """The lists in the files of an index."""
-    return [List(each.key, each.threshold, list(each.items), list(each.scores)) for each in posting_lists(index)]
+    return [List(each.key, each.threshold, each.items.tolist(), each.scores.tolist()) for each in posting_lists(index)]
 
 
 def written_bytes(index: pathlib.Path, kind: str) -> bytes:
@@ -56,10 +57,17 @@ def written_bytes(index: pathlib.Path, kind: str) -> bytes:
 
 def written_block(index: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """Decoded values `[C, I]` of the block, and for each the step between two levels."""
-    values, steps = [], []
-    for tile in block_tiles(index):
+    tiles = [BlockTile.FromString(record) for record in read_records(index, "block")]
+    shape = (
+        max(tile.first_code + len(tile.offset) for tile in tiles),
+        max(tile.first_item + tile.num_items for tile in tiles),
+    )
+    values, steps = np.full((2, *shape), np.nan)
+    for tile in tiles:
         levels = np.array(list(tile.values), np.float64).reshape(-1, tile.num_items)
         offset, scale = np.array(tile.offset)[:, None], np.array(tile.scale)[:, None]
-        values.append(offset + scale * levels)
-        steps.append(np.broadcast_to(scale, levels.shape))
-    return np.concatenate(values, axis=1), np.concatenate(steps, axis=1)
+        codes = slice(tile.first_code, tile.first_code + len(levels))
+        items = slice(tile.first_item, tile.first_item + tile.num_items)
+        assert np.isnan(values[codes, items]).all()  # each pair once
+        values[codes, items], steps[codes, items] = offset + scale * levels, scale
+    return values, steps

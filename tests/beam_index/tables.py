@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from beam_index.geometry import CALL_CODES, CALL_ITEMS
+from beam_index.geometry import CALL_ITEMS, call_codes
 from protos.artifact import new_artifact, write_manifest
 from tests.support.exports import EXPORT_FORMAT, TinySpec, item_ids
 
@@ -47,7 +47,7 @@ class DeepScorer(tf.Module):
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec([CALL_CODES], tf.int64, name="keys"),
+            tf.TensorSpec([call_codes(0)], tf.int64, name="keys"),
             tf.TensorSpec([CALL_ITEMS], tf.int32, name="items"),
         ]
     )
@@ -57,7 +57,7 @@ class DeepScorer(tf.Module):
         hidden = tf.reduce_sum(tf.nn.relu(products @ self.hidden), 1)
         rectified = tf.matmul(tf.nn.relu(codes), items, transpose_b=True)
         inner = tf.matmul(codes, items, transpose_b=True)
-        return {"scores": rectified + tf.reshape(hidden, [CALL_CODES, CALL_ITEMS]) + inner}
+        return {"scores": rectified + tf.reshape(hidden, [call_codes(0), CALL_ITEMS]) + inner}
 
 
 def replace_scorer(export: pathlib.Path, scorer: tf.Module) -> pathlib.Path:

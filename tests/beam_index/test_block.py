@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from beam_index.block import MAX_CODES, block_tile, quantize, require_block_fits
-from beam_index.geometry import Span
-from beam_index.reader import decode
+from beam_index.block import block_tile, quantize
+from beam_index.files import MAX_SHARDS
+from beam_index.limits import require_block_fits
 from protos.errors import UserError
 
 BIAS = np.float32(0.25)
@@ -20,7 +20,7 @@ BIAS = np.float32(0.25)
     )
 )
 def test_decoded_values_are_within_half_a_step_and_offsets_are_the_least(scores):
-    part = quantize(0, 0, scores, BIAS)
+    part = quantize(scores, BIAS)
     values = np.maximum(scores.astype(np.float64) + float(BIAS), 0)
     decoded = part.offset[:, None].astype(np.float64) + part.scale[:, None].astype(np.float64) * part.values
     rounding = 4 * np.finfo(np.float32).eps * values.max()
@@ -30,35 +30,36 @@ def test_decoded_values_are_within_half_a_step_and_offsets_are_the_least(scores)
 
 
 def test_equal_values_are_exact_and_their_bytes_zero():
-    part = quantize(0, 0, np.array([[0.5, 0.5, 0.5], [-9, -8, -7]], np.float32), BIAS)
+    part = quantize(np.array([[0.5, 0.5, 0.5], [-9, -8, -7]], np.float32), BIAS)
     assert part.offset.tolist() == [0.75, 0.0]
     assert part.scale.tolist() == [0.0, 0.0]
     assert not part.values.any()
 
 
 def test_the_least_and_greatest_values_have_the_first_and_last_level():
-    part = quantize(0, 0, np.array([[-5, 0, 3.7, 1]], np.float32), BIAS)
+    part = quantize(np.array([[-5, 0, 3.7, 1]], np.float32), BIAS)
     assert part.values[0, 0] == 0
     assert part.values[0, 2] == 255
 
 
 def test_differences_too_small_for_a_step_are_dropped():
     least = np.finfo(np.float32).smallest_subnormal
-    part = quantize(0, 0, np.array([[0, least]], np.float32), np.float32(0))
+    part = quantize(np.array([[0, least]], np.float32), np.float32(0))
     assert part.scale.tolist() == [0.0]
     assert part.values.tolist() == [[0, 0]]
 
 
-def test_a_tile_stacks_its_chunks_row_by_row():
+def test_a_tile_stacks_its_codes_row_by_row():
     scores = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
-    parts = [quantize(2, chunk, rows, BIAS) for chunk, rows in enumerate((scores[:3], scores[3:]))]
-    tile = block_tile(Span(8192, 8199), parts)
-    assert (tile.first_item, tile.num_items) == (8192, 7)
+    tile = block_tile(512, 8192, [quantize(rows, BIAS) for rows in (scores[:3], scores[3:])])
+    assert (tile.first_code, tile.first_item, tile.num_items) == (512, 8192, 7)
     values = np.maximum(scores + BIAS, 0)
-    np.testing.assert_allclose(decode(tile), values, atol=values.max() / 255 / 2 * 1.001)
+    levels = np.frombuffer(tile.values, np.uint8).reshape(5, 7)
+    decoded = np.array(tile.offset)[:, None] + np.array(tile.scale)[:, None] * levels
+    np.testing.assert_allclose(decoded, values, atol=values.max() / 255 / 2 * 1.001)
 
 
-def test_a_tile_larger_than_a_message_is_refused():
-    require_block_fits(MAX_CODES)
-    with pytest.raises(UserError, match=r"block of 500,001 codes is too large.*--no_block"):
-        require_block_fits(MAX_CODES + 1)
+def test_a_block_of_more_files_than_names_is_refused():
+    require_block_fits(MAX_SHARDS, 1)
+    with pytest.raises(UserError, match=r"block of 33,334 x 3 files is too large.*--no_block"):
+        require_block_fits(33_334, 3)

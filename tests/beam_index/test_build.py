@@ -35,7 +35,7 @@ def snapshot(directory: pathlib.Path) -> dict[str, bytes]:
 def test_the_manifest_reconciles_with_the_files(residual_export, tmp_path):
     index = tmp_path / "index"
     report = build(residual_export, index, "--postings_per_code=4", "--num_shards=2")
-    manifest = read_manifest(index, "sparcode.index/2")
+    manifest = read_manifest(index, "sparcode.index/3")
     assert report.manifest == manifest
     lists = written_lists(index)
     ready = ready_lists(residual_export, bias=0.1)
@@ -55,7 +55,11 @@ def test_the_manifest_reconciles_with_the_files(residual_export, tmp_path):
     assert manifest["ready_lists"] == len(lists) - 12 == len(ready) > 0
     assert manifest["postings"] == manifest["counts"]["postings"] > 0
     assert manifest["block"] == {"bits": 8, "tile_items": 4096}
-    assert manifest["options"] == {"postings_per_code": 4, "codes": "all", "num_shards": 2}
+    assert manifest["options"] == {
+        **{"postings_per_code": 4, "max_code_postings": None, "threshold": None, "score_bits": 16},
+        **{"candidates": None, "codes": "all", "num_shards": 2},
+    }
+    assert manifest["tiles"] is None
     assert set(manifest["versions"]) == {"python", "tensorflow", "apache-beam", "numpy"}
     assert report.total_bytes == sum(path.stat().st_size for path in index.glob("*.tfrecord"))
 
@@ -114,7 +118,7 @@ def test_an_index_is_replaced(residual_export, product_export, tmp_path):
 def test_an_index_of_an_older_format_is_replaced(residual_export, tmp_path):
     write_manifest(tmp_path, "sparcode.index/1")
     build(residual_export, tmp_path)
-    assert read_manifest(tmp_path, "sparcode.index/2")["codes"] == 12
+    assert read_manifest(tmp_path, "sparcode.index/3")["codes"] == 12
 
 
 BAD_SCORES = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
@@ -328,7 +332,7 @@ def test_the_command_builds_and_prints_a_summary(residual_export, tmp_path):
     result = subprocess.run([*command, "--progress"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "codes             12 (all), 0 lists empty" in result.stdout
-    assert "scoring 100%  1 of 1 tiles" in result.stderr
+    assert "scoring 100%  1 of 1 pieces" in result.stderr
     build(residual_export, tmp_path / "same")
     for kind in ("postings", "block"):
         assert written_bytes(tmp_path / "index", kind) == written_bytes(tmp_path / "same", kind)
@@ -340,5 +344,5 @@ def test_where_tensorflow_runs_several_threads_an_op_the_build_takes_a_process_o
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")  # see conftest.py
     main(["--model", str(residual_export), "--output", str(tmp_path / "index"), "--no-progress"])
     assert "12 (all)" in capsys.readouterr().out
-    manifest = read_manifest(tmp_path / "index", "sparcode.index/2")
+    manifest = read_manifest(tmp_path / "index", "sparcode.index/3")
     assert manifest["codes"] + manifest["ready_lists"] == len(written_lists(tmp_path / "index"))

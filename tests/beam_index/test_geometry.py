@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from beam_index.geometry import (
     CHUNK_CODES,
+    SPAN_TILES,
     TILE_ITEMS,
     Span,
     chunk_count,
@@ -10,8 +11,10 @@ from beam_index.geometry import (
     cut_by_shard,
     shard_of,
     shard_span,
+    span_count,
     tile_count,
     tile_span,
+    tiles_of,
 )
 
 COUNTS = st.integers(1, 60)
@@ -42,7 +45,7 @@ def test_a_span_cut_by_shard_is_the_span(data, count, num_shards):
     assert placed == [(position, shard_of(position, num_shards, count)) for position in range(start, stop)]
 
 
-@given(count=st.integers(1, 3 * TILE_ITEMS))
+@given(count=st.integers(1, 3 * SPAN_TILES * TILE_ITEMS))
 def test_tiles_and_chunks_cover_everything_once(count):
     tiles = [tile_span(tile, count) for tile in range(tile_count(count))]
     chunks = [chunk_span(chunk, count) for chunk in range(chunk_count(count))]
@@ -50,3 +53,4 @@ def test_tiles_and_chunks_cover_everything_once(count):
         assert [span.start for span in spans] == list(range(0, count, width))
         assert [span.stop for span in spans[:-1]] == [span.start for span in spans[1:]]
         assert spans[-1].stop == count
+    assert [tile for span in range(span_count(count)) for tile in tiles_of(span, count)] == list(range(len(tiles)))

@@ -7,13 +7,12 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.pvalue import TaggedOutput
 
 from beam_index import pipeline as build_pipeline
 from beam_index.build import run_here
 from beam_index.reader import block_tiles
 from protos.errors import UserError
-from tests.beam_index.oracle import expected_lists, ready_lists, written_block, written_bytes, written_lists
+from tests.beam_index.oracle import expected_lists, written_block, written_bytes, written_lists
 from tests.beam_index.tables import DeepScorer, replace_scorer, write_table_export
 from tests.support.exports import TinySpec, write_tiny_export
 
@@ -51,7 +50,7 @@ def tied_table(num_codes: int, num_items: int) -> np.ndarray:
 def test_lists_and_block_are_the_oracles(tmp_path, num_codes, num_items, limit, bias):
     table = tied_table(max(num_codes, 2), max(num_items, 3))[:num_codes, :num_items]
     export = write_table_export(tmp_path / "export", table, bias)
-    index = build(export, tmp_path / "index", f"--postings_per_code={limit}", IN_MEMORY)
+    index = build(export, tmp_path / "index", f"--postings_per_code={limit}", "--score_bits=32", IN_MEMORY)
     assert written_lists(index) == expected_lists(table, bias, limit)
     values, steps = written_block(index)
     assert values.shape == table.shape
@@ -67,9 +66,11 @@ def test_padding_never_leaks(tmp_path):
     lists = written_lists(index)
     assert lists[0].items == [0, 4096]
     assert all(each.items == [4096] for each in lists[1:])
-    assert [(tile.first_item, tile.num_items, len(tile.offset)) for tile in block_tiles(index)] == [
-        (0, 4096, 257),
-        (4096, 1, 257),
+    assert [(tile.first_code, tile.first_item, tile.values.shape) for tile in block_tiles(index)] == [
+        (0, 0, (256, 4096)),
+        (0, 4096, (256, 1)),
+        (256, 0, (1, 4096)),
+        (256, 4096, (1, 1)),
     ]
 
 
@@ -123,18 +124,40 @@ def test_the_index_does_not_depend_on_runner_workers_or_shards(wide_export, refe
     require_same_bytes(build_whole(wide_export, tmp_path / "index", "--postings_per_code=100", *options), reference)
 
 
-@pytest.mark.parametrize("lost", ["ranks", "block"])
-def test_a_tile_that_the_runner_loses_is_missed(wide_export, tmp_path, monkeypatch, lost):
-    process = build_pipeline.ScoreTile.process
+@pytest.fixture
+def small_spans(monkeypatch):
+    """One tile a span, so that a small catalogue has several."""
+    monkeypatch.setattr("beam_index.geometry.SPAN_TILES", 1)
+
+
+def test_the_lists_do_not_depend_on_how_tiles_are_joined_to_spans(wide_export, reference, tmp_path, small_spans):
+    index = build(wide_export, tmp_path / "index", "--postings_per_code=100", IN_MEMORY)
+    assert written_bytes(index, "postings") == written_bytes(reference, "postings")
+    for found, expected in zip(written_block(index), written_block(reference), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_span_that_the_runner_loses_is_missed(wide_export, tmp_path, monkeypatch, small_spans):
+    process = build_pipeline.Score.process
 
     @functools.wraps(process)  # Beam reads the types it gives off the annotations
     def lossy(self, work, keys):
         for made in process(self, work, keys):
-            if work.tile != 1 or isinstance(made, TaggedOutput) != (lost == "block"):
+            if work.span != 1:
                 yield made
 
-    monkeypatch.setattr(build_pipeline.ScoreTile, "process", lossy)
-    with pytest.raises(UserError, match=r"runner lost records: codes 0 to|has a tile that starts at item 8192"):
+    monkeypatch.setattr(build_pipeline.Score, "process", lossy)
+    with pytest.raises(
+        UserError, match=r"runner lost records: chunk \d of the codes has scores of 2 spans.*expected 3"
+    ):
+        build(wide_export, tmp_path / "index", IN_MEMORY)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_the_block_that_is_lost_is_missed(wide_export, tmp_path, monkeypatch):
+    write = build_pipeline.write_block
+    monkeypatch.setattr(build_pipeline, "write_block", lambda plan, chunk, *rest: chunk and write(plan, chunk, *rest))
+    with pytest.raises(UserError, match=r"runner lost records: block-00000-of-00002.tfrecord of the block has 0 bytes"):
         build(wide_export, tmp_path / "index", IN_MEMORY)
     assert not list(tmp_path.iterdir())
 
@@ -178,7 +201,7 @@ def test_shards_cut_the_lists_in_ascending_order_of_keys(wide_export, tmp_path):
     index = build(wide_export, tmp_path / "index", "--postings_per_code=5", "--num_shards=3", IN_MEMORY)
     names = sorted(path.name for path in index.iterdir())
     assert names == [
-        *(f"block-0000{shard}-of-00003.tfrecord" for shard in range(3)),
+        *(f"block-0000{chunk}-of-00002.tfrecord" for chunk in range(2)),
         "manifest.json",
         *(f"postings-0000{shard}-of-00003.tfrecord" for shard in range(3)),
     ]
@@ -192,8 +215,8 @@ def test_observed_codes_get_the_lists_that_they_have_among_all(wide_export, refe
     found = written_lists(index)
     codes = [each for each in found if each.key < 320]
     assert 0 < len(codes) < 320
-    assert found[len(codes) :] == ready_lists(wide_export, bias=0.5)
-    assert {len(tile.offset) for tile in block_tiles(index)} == {len(codes)}
+    assert found[len(codes) :] == [each for each in everything.values() if each.key >= 320]
+    assert len(written_block(index)[0]) == len(codes)
     for each in codes:
         assert each.items == everything[each.key].items
-        np.testing.assert_allclose(each.scores, everything[each.key].scores, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(each.scores, everything[each.key].scores, rtol=1e-4, atol=1e-4)

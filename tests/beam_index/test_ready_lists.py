@@ -13,7 +13,6 @@ from beam_index.geometry import Span
 from beam_index.ready_lists import check_ready_lists, ready_lists
 from protos.codes import CodeSpace
 from protos.errors import UserError
-from protos.index_pb2 import PostingList
 from tests.beam_index import oracle
 from tests.beam_index.oracle import expected_lists, written_block, written_bytes, written_lists
 from tests.beam_index.tables import lists_table, renew_manifest, write_table_export
@@ -24,8 +23,8 @@ SPACE = CodeSpace(1, 1, NUM_CODES)
 
 
 def build(model, index, *options):
-    in_memory = "--direct_running_mode=in_memory"
-    return run_here(["--model", str(model), "--output", str(index), "--no-progress", in_memory, *options])
+    exact = ["--direct_running_mode=in_memory", "--score_bits=32"]
+    return run_here(["--model", str(model), "--output", str(index), "--no-progress", *exact, *options])
 
 
 def random_lists(count: int) -> list[tuple[int, list[int], list[float]]]:
@@ -93,12 +92,16 @@ def test_any_span_of_lists_is_read_across_batches_and_row_groups(tmp_path, monke
     pq.write_table(lists_table(lists), tmp_path / "lists.parquet", row_group_size=5)
     for start in range(13):
         for stop in range(start, 13):
-            found = ready_lists(tmp_path, Span(start, stop), np.float32(-0.5))
-            expected = [
-                PostingList(key=key, threshold=-0.5, items=items, scores=scores)
-                for key, items, scores in lists[start:stop]
+            found = ready_lists(tmp_path, Span(start, stop), np.float32(-0.5), removed=np.empty(0, np.int32))
+            assert [(key, threshold, items.tolist(), scores.tolist()) for key, threshold, items, scores in found] == [
+                (key, -0.5, items, scores) for key, items, scores in lists[start:stop]
             ]
-            assert list(found) == expected
+
+
+def test_removed_items_are_left_out(tmp_path):
+    pq.write_table(lists_table([(3, [4, 1, 0], [3.0, 2.0, 1.0]), (5, [1], [1.0])]), tmp_path / "lists.parquet")
+    found = ready_lists(tmp_path, Span(0, 2), np.float32(0), removed=np.array([1, 7], np.int32))
+    assert [(each.items.tolist(), each.scores.tolist()) for each in found] == [([4, 0], [3.0, 1.0]), ([], [])]
 
 
 FAULTS = {
@@ -146,8 +149,13 @@ def test_what_may_look_wrong_but_is_not(tmp_path):
     """The next list may begin with a better score, a smaller row or one of the list before; a list may be empty."""
     lists = [(3, [5, 1], [1.0, 0.5]), (4, [], []), (2**62, [1, 5], [9.0, 9.0]), (2**62 + 1, [0, 9], [9.0, 1e-45])]
     pq.write_table(lists_table(lists), tmp_path / "lists.parquet")
-    assert check_ready_lists(tmp_path, SPACE, NUM_ITEMS) == 4
-    assert [each.key for each in ready_lists(tmp_path, Span(0, 4), np.float32(0))] == [3, 4, 2**62, 2**62 + 1]
+    assert check_ready_lists(tmp_path, SPACE, NUM_ITEMS) == (4, 6)
+    assert [each.key for each in ready_lists(tmp_path, Span(0, 4), np.float32(0), np.empty(0))] == [
+        3,
+        4,
+        2**62,
+        2**62 + 1,
+    ]
 
 
 FILES = {
@@ -187,8 +195,8 @@ def test_a_file_that_will_not_do_is_refused_before_work_starts(tmp_path, kind):
 def test_a_file_of_lists_that_the_runner_loses_is_missed(tmp_path, monkeypatch):
     write = build_pipeline.write_posting_shard
 
-    def lossy(of_shard, plan, keys):
-        return "lost" if of_shard[0] == 3 else write(of_shard, plan, keys)
+    def lossy(of_shard, *rest):
+        return "lost" if of_shard[0] == 3 else write(of_shard, *rest)
 
     monkeypatch.setattr(build_pipeline, "write_posting_shard", lossy)
     export = write_table_export(tmp_path / "export", table(), ready=lists_table(random_lists(13)))

@@ -172,7 +172,7 @@ def test_large_logits_do_not_overflow():
 
 
 # FLOPs of one number of an operation's output, or, of those that reduce, of its input.
-OF_OUTPUT = {"AddV2", "Sub", "Mul", "RealDiv", "Exp", "Relu", "Maximum", "Rsqrt", "Square"}
+OF_OUTPUT = {"AddV2", "Sub", "Mul", "RealDiv", "Exp", "Relu", "Maximum", "Rsqrt", "Square", "Neg"}
 OF_INPUT = {"Sum", "Max"}
 FREE = {
     *("Placeholder", "Const", "ReadVariableOp", "Identity", "IdentityN", "NoOp", "Reshape", "Transpose", "Pack"),
@@ -222,7 +222,7 @@ def test_costs_are_those_of_the_graph(kind, layers):
 
 def test_costs_of_the_default_hybrid_by_hand():
     costs = HybridScorer(ScorerConfig(), 1, 64).costs()
-    assert costs.per_pair == 8 * 2 * 32 + 8 * 2 + 8 + 8 * 2
+    assert costs.per_pair == 8 * 2 * 33 + 8 + 8 * 2 + 1
 
 
 def test_there_is_a_layer_for_every_kind_but_none():

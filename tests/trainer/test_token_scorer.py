@@ -87,4 +87,5 @@ def test_no_queries_and_no_items(kind):
         own = vectors[np.zeros((queries, width), int)]
         found = layer.linear_own(tokens[:queries], own, own[..., 0]) + layer.interaction_own(tokens[:queries], own)
         assert found.shape == (queries, 3, width)
-    assert layer.grid(tokens[:0, 0], np.zeros(0, np.int32), vectors, biases).shape == (0, ITEMS)
+    nothing = layer.code_parts(tokens[:0, 0], np.zeros(0, np.int32))
+    assert layer.pairs(nothing, layer.item_parts(vectors, biases)).shape == (0, ITEMS)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config, QuantizerConfig
-from trainer.layers.scorers import make_interaction
+from trainer.layers.scorers import Costs, make_interaction
 
 
 class CodeParts(NamedTuple):
@@ -55,6 +55,14 @@ class TokenScorer(tf.keras.layers.Layer):
         interaction = () if self.interaction is None else self.interaction.code_part(tokens, slots)
         return CodeParts(tokens, tf.gather(self._shares, slots), interaction)
 
+    def costs(self) -> Costs:
+        """FLOPs of `code_parts`, `item_parts` and `pairs`; see Costs."""
+        own = Costs(self._dim, 0, 2 * (self._dim + 1)) if self._scorer.inner_product else Costs(0, 0, 1)
+        if self.interaction is None:
+            return own
+        per_code, per_item, per_pair = (sum(both) for both in zip(own, self.interaction.costs(), strict=True))
+        return Costs(per_code, per_item, per_pair + 1)
+
     def item_parts(self, vectors: tf.Tensor, biases: tf.Tensor) -> ItemParts:
         """The parts of items of vectors `[I, D]` and biases `[I]`."""
         interaction = () if self.interaction is None else self.interaction.item_part(vectors)
@@ -72,10 +80,11 @@ class TokenScorer(tf.keras.layers.Layer):
         return self._linear(tokens, tf.gather(self._shares, slots), vectors, biases)
 
     def _linear(self, tokens: tf.Tensor, shares: tf.Tensor, vectors: tf.Tensor, biases: tf.Tensor) -> tf.Tensor:
-        scores = shares[:, None] * biases
-        if self._scorer.inner_product:
-            scores += tf.matmul(tokens, vectors, transpose_b=True) / self._scorer.temperature
-        return scores
+        if not self._scorer.inner_product:
+            return shares[:, None] * biases
+        # One matrix product of inner size D + 1, and no further pass over all pairs.
+        codes = tf.concat([tokens / self._scorer.temperature, shares[:, None]], 1)
+        return tf.matmul(codes, tf.concat([vectors, biases[:, None]], 1), transpose_b=True)
 
     def interaction_grid(self, tokens: tf.Tensor, slots: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
         """The interaction of tokens `[C, D]` in slots `[C]` with items of vectors `[I, D]`: `[C, I]`."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from trainer.layers.scorers.base import Costs, Interaction, by_slot, pair_sums
+from trainer.layers.scorers.base import Costs, Interaction, by_slot
 
 
 class CodePart(NamedTuple):
@@ -17,10 +17,11 @@ class CodePart(NamedTuple):
 
 
 class ItemPart(NamedTuple):
-    """Of I items: `products [I, K]` (V_j c of all j), `offset [I, H]` (B c)."""
+    """Of I items: `products [I, K]` (V_j c of all j), `offset [I, H]` (B c), `own [I]` (w . B c)."""
 
     products: tf.Tensor
     offset: tf.Tensor
+    own: tf.Tensor
 
 
 class HybridScorer(Interaction):
@@ -32,7 +33,9 @@ class HybridScorer(Interaction):
 
     The first layer is never computed on the concatenation: `A_slot q + b` is made once a code and
     `B c` once an item, and W_j (P_j q * V_j c) = (W_j diag(P_j q)) (V_j c) is, for all pairs
-    together, one matrix product of inner size K = K_c r.
+    together, one matrix product of inner size K = K_c r. It adds the code's offset on the way, as a
+    (K+1)-th product, and the item's is never added: relu(x + y) = max(x, -y) + y, of which the second
+    term is summed once an item. So all pairs of a call are gone through three times, not seven.
 
     Args: see Interaction.
     """
@@ -57,14 +60,17 @@ class HybridScorer(Interaction):
     def item_part(self, items: tf.Tensor) -> ItemPart:
         """See Interaction."""
         items = self.scaled(items)
-        return ItemPart(tf.matmul(items, self.item_tokens), tf.matmul(items, self.item_offset))
+        offset = tf.matmul(items, self.item_offset)
+        return ItemPart(tf.matmul(items, self.item_tokens), offset, tf.linalg.matvec(offset, self.output_weights))
 
     def pairs(self, codes: CodePart, items: ItemPart) -> tf.Tensor:
         """See Interaction."""
-        first = tf.reshape(self.mix[:, None] * codes.products, [-1, self.token_dim])
-        sums = pair_sums(codes.offset, items.offset)
-        hidden = tf.reshape(tf.matmul(first, items.products, transpose_b=True), tf.shape(sums)) + sums
-        return tf.tensordot(self.output_weights, tf.nn.relu(hidden), 1)
+        first = tf.concat([self.mix[:, None] * codes.products, tf.transpose(codes.offset)[..., None]], -1)
+        last = tf.concat([items.products, tf.ones_like(items.own)[:, None]], -1)
+        hidden = tf.matmul(tf.reshape(first, [-1, self.token_dim + 1]), last, transpose_b=True)
+        hidden = tf.reshape(hidden, tf.stack([self.config.hidden, tf.shape(codes.offset)[0], tf.shape(items.own)[0]]))
+        rectified = tf.maximum(hidden, -tf.transpose(items.offset)[:, None])
+        return tf.tensordot(self.output_weights, rectified, 1) + items.own
 
     def aligned(self, codes: CodePart, items: ItemPart) -> tf.Tensor:
         """See Interaction."""
@@ -76,6 +82,6 @@ class HybridScorer(Interaction):
         dim, inner, hidden = self.dim, self.token_dim, self.config.hidden
         return Costs(
             per_code=dim + 2 * dim * inner + self.slot_cost(hidden) + hidden + hidden * inner,
-            per_item=dim + 2 * dim * (inner + hidden),
-            per_pair=2 * hidden * inner + 5 * hidden,
+            per_item=dim + 2 * dim * (inner + hidden) + 3 * hidden,
+            per_pair=2 * hidden * (inner + 1) + 3 * hidden + 1,
         )
