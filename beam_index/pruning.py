@@ -19,9 +19,10 @@ from beam_index.postings import RunningBest, best_ranks, rows_of, to_ranks
 from beam_index.saved_model import compiled, one_thread_session
 from beam_index.scoring import Parts
 from beam_index.tiles import TileScorer, widened
+from protos.errors import UserError
 
-# Items that the proxy is fitted to: a few times its width.
-SAMPLES_PER_WEIGHT = 5
+# Items that the proxy is fitted to: many times its width, and one call of the scorer.
+SAMPLE_ITEMS = CALL_ITEMS
 # Relative to the mean square of the parts.
 _RIDGE = 1e-6
 
@@ -31,6 +32,10 @@ class Pruner:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._tiles = plan, TileScorer(plan)
+        if not self._tiles.scorer.has_stages:
+            raise UserError(
+                f"the scorer of {plan.model} has no signature 'items', which --candidates needs; export the model again"
+            )
         tiles = [self._tiles.scorer.item_parts(tile) for tile in range(plan.num_tiles)]
         self._items = tuple(np.concatenate(parts)[: plan.num_items] for parts in zip(*tiles, strict=True))
         self._proxy = Proxy(self._items)
@@ -105,7 +110,7 @@ class Proxy:
         # [I, F]
         self._inputs = np.concatenate([*(part.reshape(num_items, -1) for part in items), np.ones((num_items, 1))], 1)
         self._inputs = self._inputs.astype(np.float32)
-        size = min(num_items, SAMPLES_PER_WEIGHT * self._inputs.shape[1])
+        size = min(num_items, SAMPLE_ITEMS)
         self.sample = np.arange(size) * num_items // size
         self._solve, self._multiply = _one_thread_algebra()
 
