@@ -38,11 +38,11 @@ class World:
         self.ids = pq.read_table(model / "items.parquet")["item_id"].to_pylist()
         self.lists = {each.key: each for each in written_lists(index)}
         self.name = directory.name
-        self.query = self.load(self.name, num_shards)
+        self.query = self.load(self.name, num_shards, Writing(num_shards=7))
 
-    def load(self, name: str, num_shards: int, writing: Writing | None = None) -> Query:
+    def load(self, name: str, num_shards: int, writing: Writing) -> Query:
         output = self.directory / f"engine-{name}"
-        export(EngineOptions(self.model, self.index, output, writing=writing or Writing()))
+        export(EngineOptions(self.model, self.index, output, writing=writing))
         self.engine.load(name, output, num_shards)
         return Query.load(output)
 
@@ -91,7 +91,7 @@ def tiny(engine, tmp_path_factory) -> World:
 
 @pytest.fixture(scope="module")
 def wide(engine, tmp_path_factory) -> World:
-    """3,000 items in one shard, which skips those that cannot compete; lists have few distinct scores, so many tie."""
+    """3,000 items in one shard, which skips those that cannot compete; few distinct scores, so that many tie."""
     directory = tmp_path_factory.mktemp("wide")
     rng = np.random.default_rng(0)
     table = rng.integers(-8, 8, (NUM_CODES, NUM_ITEMS)) / 4
@@ -167,18 +167,17 @@ def test_without_lists_there_are_no_items(wide, keys, weights):
 
 def test_neither_files_nor_shards_nor_compression_change_an_answer(tiny):
     keys, weights = [0, 6, 8, 20], [1.0, 1.0, 1.0, 0.5]
-    query = tiny.load("in-pieces", 2, Writing(num_shards=3, compress=True))
+    query = tiny.load("in-pieces", 2, Writing(num_shards=2, compress=True))
     assert tiny.engine.search("in-pieces", query.fill(keys, weights, size=SIZE)) == tiny.found(keys, weights)
 
 
-def test_the_commands_answer_is_that_of_its_history(tiny, capsys):
-    history = ["item-3", "unheard-of", "item-8"]
+@pytest.mark.parametrize("history", [["item-3", "unheard-of", "item-8"], []])
+def test_the_commands_answer_is_that_of_its_history(tiny, capsys, history):
     output = str(tiny.directory / f"engine-{tiny.name}")
     fill_query.main(["--export", output, "--model", str(tiny.model), "--history", ",".join(history), "--size", "9"])
     hits = tiny.engine.search(tiny.name, json.loads(capsys.readouterr().out))
-    outputs = tf.saved_model.load(str(tiny.model / "query")).signatures["serving_default"](
-        history=tf.constant([history])
-    )
+    encode = tf.saved_model.load(str(tiny.model / "query")).signatures["serving_default"]
+    outputs = encode(history=tf.constant([history or [""]]))
     keys, weights, distances = (outputs[name][0].numpy() for name in ("keys", "weights", "distances"))
     keys = tiny.query.nearest_listed(keys.tolist(), distances)
     assert as_floats(hits) == tiny.expected(keys, weights.tolist(), history, 9)

@@ -45,10 +45,13 @@ class Engine:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
 
     def load(self, name: str, export: pathlib.Path, num_shards: int = 1) -> None:
-        """Makes an index of what `beam_index.to_elasticsearch` wrote, as its help says to."""
+        """Makes an index of what `beam_index.to_elasticsearch` wrote, as its help says to.
+
+        The last file first, so that the engine's own order is not that of the rows.
+        """
         created = json.loads((export / "mapping.json").read_text()) | {"settings": {"number_of_shards": num_shards}}
         self.request("PUT", name, created)
-        for path in sorted(export.glob("items-*")):
+        for path in sorted(export.glob("items-*"), reverse=True):
             encoding = {"Content_Encoding": "gzip"} if path.suffix == ".gz" else {}
             answer = self.request("POST", f"{name}/_bulk", path.read_bytes(), **encoding)
             assert not answer["errors"], answer
