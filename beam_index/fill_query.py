@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
+from beam_index.build import EXPORT_FORMAT
 from beam_index.search_engine.query import DEFAULT_SIZE, Query
+from protos.artifact import read_manifest
 from protos.errors import UserError, run_cli
 
 _DESCRIPTION = """\
@@ -26,15 +28,15 @@ _Value = TypeVar("_Value")
 
 
 def of_history(query: Query, model: pathlib.Path, history: Sequence[str], size: int) -> dict[str, Any]:
-    """The request of a history, whose items are not to be returned, encoded by an exported query model.
+    """The request of a history, whose items are not to be returned.
 
-    Raises:
-      UserError: the query model cannot be read.
+    Args:
+      query: of an export for search engines.
+      model: directory of the exported model that it was made from.
+      history: item ids, oldest first.
+      size: most items to return.
     """
-    try:
-        encode = tf.saved_model.load(str(model / "query")).signatures["serving_default"]
-    except OSError as error:
-        raise UserError(f"--model {model} has no query model: {error}; expected an export, run/export") from error
+    encode = tf.saved_model.load(str(model / "query")).signatures["serving_default"]
     outputs = encode(history=tf.constant([list(history)], tf.string, (1, len(history))))
     keys, weights, distances = (outputs[name][0].numpy() for name in ("keys", "weights", "distances"))
     return query.fill(query.nearest_listed(keys.tolist(), distances), weights.tolist(), history, size)
@@ -45,10 +47,21 @@ def main(argv: Sequence[str]) -> None:
     known = _parse(argv)
     query = Query.load(known.export)
     if known.history is not None:
+        _require_same_model(query, known)
         body = of_history(query, known.model, known.history, known.size)
     else:
         body = query.fill(known.keys, known.weights, known.seen, known.size)
     print(json.dumps(body, ensure_ascii=False))
+
+
+def _require_same_model(query: Query, known: argparse.Namespace) -> None:
+    """Keys of another model name other lists."""
+    found = read_manifest(known.model, EXPORT_FORMAT)["fingerprint"]
+    if found != query.model_fingerprint:
+        raise UserError(
+            f"{known.export} was made from another model: it names {query.model_fingerprint[:12]}, {known.model} is"
+            f" {found[:12]}; run python -m beam_index.to_elasticsearch with this model and its index"
+        )
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

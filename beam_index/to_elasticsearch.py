@@ -75,17 +75,18 @@ def export(options: EngineOptions) -> dict[str, Any]:
     with open_parquet(pair.items, f"catalogue {pair.items}", ITEMS_CURE) as catalogue:
         columns = chosen_columns(catalogue.schema_arrow, options.columns, pair.items)
         fields = mapping(catalogue.schema_arrow, columns)
+        fingerprint = pair.manifest["model_fingerprint"]
         postings = by_item(posting_lists(pair.index), pair.num_items)
         with new_artifact(options.output) as directory:
             write_documents(directory, catalogue, columns, postings, options.writing)
             _write_json(directory / MAPPING_FILE, fields)
-            _write_json(directory / QUERY_FILE, template(CODES, ROW, pair.space))
+            _write_json(directory / QUERY_FILE, template(CODES, ROW, pair.space, fingerprint))
             _write_scales(directory / SCALES_FILE, postings)
             return write_manifest(
                 directory,
                 ENGINE_FORMAT,
                 index_fingerprint=pair.manifest["fingerprint"],
-                model_fingerprint=pair.manifest["model_fingerprint"],
+                model_fingerprint=fingerprint,
                 items=pair.num_items,
                 lists=len(postings.keys),
                 postings=len(postings.levels),

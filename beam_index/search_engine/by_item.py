@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from beam_index.search_engine.levels import quantize
 from protos.errors import UserError
-
-
-class List(Protocol):
-    """What is read of a posting list; its items and scores are sequences of one length."""
-
-    @property
-    def key(self) -> int: ...  # noqa: D102
-
-    @property
-    def items(self) -> Iterable[int]: ...  # noqa: D102
-
-    @property
-    def scores(self) -> Iterable[float]: ...  # noqa: D102
+from protos.index_pb2 import PostingList
 
 
 class ByItem(NamedTuple):
@@ -42,7 +30,7 @@ class ByItem(NamedTuple):
     levels: np.ndarray
 
 
-def by_item(lists: Iterable[List], num_items: int) -> ByItem:
+def by_item(lists: Iterable[PostingList], num_items: int) -> ByItem:
     """Quantises lists and sorts their postings by item.
 
     Holds about 30 bytes a posting while it works.

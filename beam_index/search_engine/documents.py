@@ -63,22 +63,10 @@ def write_documents(
 
 
 def _open(path: pathlib.Path, compress: bool) -> io.TextIOBase:
-    """A text file whose bytes depend on its content alone: gzip would add the time and its name."""
+    """A text file whose bytes depend on its name and content alone: gzip would add the time."""
     if not compress:
         return path.open("w", encoding="utf-8", newline="\n")
-    return io.TextIOWrapper(_Gzip(path), encoding="utf-8", newline="\n")
-
-
-class _Gzip(gzip.GzipFile):
-    """A gzip file without name and time in its header, which closes the file below."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self._below = path.open("wb")
-        super().__init__(filename="", mode="wb", compresslevel=6, fileobj=self._below, mtime=0)
-
-    def close(self) -> None:
-        super().close()
-        self._below.close()
+    return io.TextIOWrapper(gzip.GzipFile(path, "wb", compresslevel=6, mtime=0), encoding="utf-8", newline="\n")
 
 
 def _documents(catalogue: pq.ParquetFile, columns: Sequence[str], postings: ByItem) -> Iterator[str]:

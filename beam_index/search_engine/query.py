@@ -31,7 +31,7 @@ MAX_CLAUSES = 1024
 NO_KEY = -1
 
 
-def template(codes_field: str, row_field: str, space: CodeSpace) -> dict[str, Any]:
+def template(codes_field: str, row_field: str, space: CodeSpace, model_fingerprint: str) -> dict[str, Any]:
     """The content of `query.json`.
 
     Its `body` is a search request but for its clauses, `clause` is one of them: for each key a copy of it
@@ -48,6 +48,7 @@ def template(codes_field: str, row_field: str, space: CodeSpace) -> dict[str, An
         },
         "clause": {"rank_feature": {"field": f"{codes_field}.", "linear": {}, "boost": 1.0}},
         "code_space": dataclasses.asdict(space),
+        "model_fingerprint": model_fingerprint,
     }
 
 
@@ -60,12 +61,14 @@ class Query:
       clause: of one key.
       scales: by key; of all lists, 0 where one is empty.
       space: the model's codes.
+      model_fingerprint: of the model whose keys these are.
     """
 
     body: Mapping[str, Any]
     clause: Mapping[str, Any]
     scales: Mapping[int, float]
     space: CodeSpace
+    model_fingerprint: str
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Query:
@@ -76,10 +79,11 @@ class Query:
         """
         content, scales = (_read(pathlib.Path(directory) / name) for name in (QUERY_FILE, SCALES_FILE))
         return cls(
-            content["body"],
-            content["clause"],
-            {int(key): scale for key, scale in scales.items()},
-            CodeSpace(**content["code_space"]),
+            body=content["body"],
+            clause=content["clause"],
+            scales={int(key): scale for key, scale in scales.items()},
+            space=CodeSpace(**content["code_space"]),
+            model_fingerprint=content["model_fingerprint"],
         )
 
     def fill(

@@ -16,7 +16,7 @@ SCALES = {0: 0.5, 4: 0.25, 12: 0.0, 18: 2.0}
 
 @pytest.fixture
 def query(tmp_path):
-    (tmp_path / QUERY_FILE).write_text(json.dumps(template("codes", "row", SPACE)))
+    (tmp_path / QUERY_FILE).write_text(json.dumps(template("codes", "row", SPACE, "abc")))
     (tmp_path / SCALES_FILE).write_text(json.dumps(SCALES))
     return Query.load(tmp_path)
 
@@ -68,8 +68,8 @@ def test_what_cannot_be_asked_is_refused(query, arguments, message):
 
 
 def test_more_keys_than_an_engine_takes_are_refused():
-    content = template("codes", "row", SPACE)
-    query = Query(content["body"], content["clause"], dict.fromkeys(range(1025), 1.0), SPACE)
+    content = template("codes", "row", SPACE, "abc")
+    query = Query(content["body"], content["clause"], dict.fromkeys(range(1025), 1.0), SPACE, "abc")
     with pytest.raises(UserError, match="the query has 1025 keys with a list; an engine takes 1024 clauses"):
         query.fill(range(1025), [1.0] * 1025)
 
@@ -86,8 +86,8 @@ def test_an_export_that_is_not_there_is_named(tmp_path):
 )
 def test_a_code_without_a_list_gives_way_to_the_nearest_of_its_slot(listed, token_codes, seed):
     distances = np.random.default_rng(seed).integers(0, 4, (2, 2, 3)).astype(np.float32)
-    content = template("codes", "row", SPACE)
-    query = Query(content["body"], content["clause"], dict.fromkeys([*listed, 20], 1.0), SPACE)
+    content = template("codes", "row", SPACE, "abc")
+    query = Query(content["body"], content["clause"], dict.fromkeys([*listed, 20], 1.0), SPACE, "abc")
     keys = [token_codes[0] + 3 * token_codes[1], 9 + token_codes[2] + 3 * token_codes[3], 20, 19, -1]
     found = query.nearest_listed(keys, distances)
     assert found[2:] == [20, 19, -1]

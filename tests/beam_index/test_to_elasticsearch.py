@@ -224,7 +224,9 @@ def test_a_query_is_given_in_one_way(flags, capsys):
     assert "give --model and --history, or --keys" in (error := capsys.readouterr().err) or "invalid" in error
 
 
-def test_a_model_without_a_query_is_named(residual_export, index, tmp_path):
+def test_a_query_of_another_model_is_refused(residual_export, product_export, index, tmp_path):
     export(EngineOptions(residual_export, index, tmp_path / "engine"))
-    with pytest.raises(UserError, match=r"--model .*nowhere has no query model"):
-        fill(["--export", str(tmp_path / "engine"), "--model", str(tmp_path / "nowhere"), "--history", "a"])
+    with pytest.raises(
+        UserError, match=r"engine was made from another model: it names [0-9a-f]{12}, .* is [0-9a-f]{12}"
+    ):
+        fill(["--export", str(tmp_path / "engine"), "--model", str(product_export), "--history", "a"])
