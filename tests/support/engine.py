@@ -108,4 +108,5 @@ def _fetch(pom: pathlib.Path, directory: pathlib.Path) -> None:
     except subprocess.TimeoutExpired:
         pytest.skip(f"Maven did not fetch OpenSearch within {_FETCH_SECONDS} s")
     if result.returncode:
-        pytest.skip(f"Maven cannot fetch OpenSearch: {result.stdout.strip()[:300]}")
+        reason, *_ = (result.stdout or result.stderr).strip().splitlines()
+        pytest.skip(f"Maven cannot fetch OpenSearch: {reason[:200]}")
