@@ -22,7 +22,7 @@ def posting_lists(directory: str | os.PathLike[str]) -> Iterator[Postings]:
     """
     previous = -1
     for record in read_records(directory, "postings"):
-        found = decode(PostingList.FromString(record))
+        found = decode(PostingList.FromString(record), directory)
         if found.key <= previous:
             raise UserError(
                 f"index {directory}: list {found.key} stands after list {previous}; keys must ascend; build it again"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from beam_index.options import MAX_SHARDS
+from beam_index.files import MAX_SHARDS
 from beam_index.pair import ITEMS_CURE, Pair, open_pair, read_item_ids
 from beam_index.parquet import open_parquet
 from beam_index.reader import posting_lists

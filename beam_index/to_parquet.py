@@ -14,7 +14,7 @@ from beam_index.pair import Pair, open_pair, read_item_ids
 from beam_index.reader import posting_lists
 from protos.codes import CodeSpace
 from protos.errors import UserError, run_cli
-from protos.index_pb2 import PostingList
+from protos.postings import Postings
 
 # Postings of a row group, about: lists are not cut.
 GROUP_POSTINGS = 1_000_000
@@ -74,8 +74,8 @@ def write(pair: Pair, output: pathlib.Path, group_postings: int = GROUP_POSTINGS
     return rows
 
 
-def _groups(lists: Iterable[PostingList], group_postings: int) -> Iterator[list[PostingList]]:
-    group: list[PostingList] = []
+def _groups(lists: Iterable[Postings], group_postings: int) -> Iterator[list[Postings]]:
+    group: list[Postings] = []
     postings = 0
     for found in lists:
         group.append(found)
@@ -87,7 +87,7 @@ def _groups(lists: Iterable[PostingList], group_postings: int) -> Iterator[list[
         yield group
 
 
-def _table(lists: Sequence[PostingList], ids: pa.ChunkedArray, space: CodeSpace) -> pa.Table:
+def _table(lists: Sequence[Postings], ids: pa.ChunkedArray, space: CodeSpace) -> pa.Table:
     lengths = [len(found.items) for found in lists]
     keys = np.repeat(np.array([found.key for found in lists], np.int64), lengths)
     rows = np.concatenate([np.asarray(found.items, np.int32) for found in lists])

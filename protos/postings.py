@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -51,29 +52,27 @@ def encode(postings: Postings, bits: int) -> PostingList:
     return message
 
 
-def decode(message: PostingList) -> Postings:
-    """The list of a message.
+def decode(message: PostingList, index: str | os.PathLike[str]) -> Postings:
+    """The list of a message out of an index.
 
     Raises:
-      UserError: it has not one score above 0 an item.
+      UserError: it has not one finite score above 0 an item.
     """
     items = np.array(message.items, np.int32)
     scores = _scores(message, len(items))
-    if len(items) != len(scores) or not bool((scores > 0).all()):
-        raise UserError(
-            f"list {message.key} has {len(items)} items and {len(scores)} scores, expected one score above 0 for each"
-            " item; build the index again"
-        )
-    return Postings(message.key, message.threshold, items, scores)
+    if scores is None:
+        fault = f"{len(items)} items and {len(message.levels)} bytes of scores, expected one or two bytes an item"
+    elif len(items) != len(scores) or not bool((np.isfinite(scores) & (scores > 0)).all()):
+        fault = f"{len(items)} items and {len(scores)} scores, expected one finite score above 0 for each item"
+    else:
+        return Postings(message.key, message.threshold, items, scores)
+    raise UserError(f"index {index} contradicts itself: list {message.key} has {fault}; build the index again")
 
 
-def _scores(message: PostingList, count: int) -> np.ndarray:
+def _scores(message: PostingList, count: int) -> np.ndarray | None:
     if not message.levels:
         return np.array(message.scores, np.float32)
     kind = _LEVEL_TYPES.get(len(message.levels) // max(count, 1))
     if kind is None or len(message.levels) != count * kind.itemsize:
-        raise UserError(
-            f"list {message.key} has {count} items and {len(message.levels)} bytes of scores, expected one or two bytes"
-            " an item; build the index again"
-        )
+        return None
     return np.frombuffer(message.levels, kind).astype(np.float32) * np.float32(message.scale)

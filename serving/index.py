@@ -100,7 +100,7 @@ def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequ
     items, scores = np.zeros(num_postings, np.int32), np.zeros(num_postings, np.float32)
     lists = end = 0
     for lists, record in enumerate(_records(directory, manifest, "postings-"), start=1):
-        posting_list = decode(PostingList.FromString(record))
+        posting_list = decode(PostingList.FromString(record), directory)
         start, end = end, end + len(posting_list.items)
         _check_list(directory, manifest, posting_list, fits=lists <= num_lists and end <= num_postings)
         keys[lists - 1], lengths[lists - 1] = posting_list.key, len(posting_list.items)
@@ -113,12 +113,8 @@ def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequ
 
 def _check_list(directory: pathlib.Path, manifest: Mapping[str, Any], found: Postings, *, fits: bool) -> None:
     _require(fits, directory, f"at list {found.key} it holds more than the manifest counts")
-    items, scores, num_items = found.items, found.scores, manifest["items"]
-    _require(
-        len(np.unique(items)) == len(items) and bool((np.isfinite(scores) & (scores > 0)).all()),
-        directory,
-        f"list {found.key} names an item twice or holds a score that is not above 0",
-    )
+    items, num_items = found.items, manifest["items"]
+    _require(len(np.unique(items)) == len(items), directory, f"list {found.key} names an item twice")
     outside = items[(items < 0) | (items >= num_items)]
     _require(
         not outside.size,
@@ -162,7 +158,7 @@ def _check_tile(
     _require(
         not misplaced
         and 0 <= number < num_tiles
-        and 0 <= codes.start < codes.stop <= num_codes
+        and 0 <= codes.start <= codes.stop <= num_codes
         and sizes == (width, len(tile.offset), len(tile.offset) * width)
         and not covered[codes, number].any(),
         directory,

@@ -9,7 +9,7 @@ import numpy as np
 
 from beam_index.search_engine.levels import quantize
 from protos.errors import UserError
-from protos.index_pb2 import PostingList
+from protos.postings import Postings
 
 
 class ByItem(NamedTuple):
@@ -30,7 +30,7 @@ class ByItem(NamedTuple):
     levels: np.ndarray
 
 
-def by_item(lists: Iterable[PostingList], num_items: int) -> ByItem:
+def by_item(lists: Iterable[Postings], num_items: int) -> ByItem:
     """Quantises lists and sorts their postings by item.
 
     Holds about 30 bytes a posting while it works.

@@ -59,7 +59,7 @@ def test_a_damaged_shard_is_named(tmp_path, damage):
         ([PostingList(key=3), PostingList(key=3)], "list 3 stands after list 3"),
         ([PostingList(key=3), PostingList(key=1)], "list 1 stands after list 3"),
         ([PostingList(key=1, items=[4, 5], scores=[1.0])], "list 1 has 2 items and 1 scores"),
-        ([PostingList(key=1, items=[4, 5], scores=[1.0, 0.0])], "expected one score above 0"),
+        ([PostingList(key=1, items=[4, 5], scores=[1.0, 0.0])], "expected one finite score above 0"),
     ],
 )
 def test_lists_that_contradict_the_format_are_refused(tmp_path, lists, message):

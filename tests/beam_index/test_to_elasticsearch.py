@@ -84,7 +84,7 @@ def test_the_manifest_says_what_it_was_made_from(residual_export, index, tmp_pat
     output = tmp_path / "engine"
     main(["--model", str(residual_export), "--index", str(index), "--output", str(output), "--num_shards=2"])
     manifest = read_manifest(output, "sparcode.search-engine/1")
-    made_from = read_manifest(index, "sparcode.index/2")
+    made_from = read_manifest(index, "sparcode.index/3")
     lists = written_lists(index)
     postings = sum(len(each.items) for each in lists)
     assert manifest["index_fingerprint"] == made_from["fingerprint"]

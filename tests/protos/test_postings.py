@@ -21,7 +21,7 @@ SCORES = arrays(np.float32, st.integers(0, 30), elements=st.floats(2.0**-20, 2.0
 @given(scores=SCORES)
 def test_whole_scores_come_back_as_they_were(scores):
     given_list = descending(scores)
-    found = decode(PostingList.FromString(encode(given_list, 32).SerializeToString()))
+    found = decode(PostingList.FromString(encode(given_list, 32).SerializeToString()), "here")
     assert found[:2] == given_list[:2]
     np.testing.assert_array_equal(found.items, given_list.items)
     np.testing.assert_array_equal(found.scores, given_list.scores)
@@ -48,7 +48,7 @@ def test_compact_scores_are_the_nearest_level_above_0_and_the_order_is_that_of_t
 
 def test_the_least_scores_there_are_do_not_vanish():
     tiny = np.array([2e-45, 1e-45], np.float32)
-    found = decode(encode(Postings(0, 0.0, np.array([4, 2], np.int32), tiny), 8))
+    found = decode(encode(Postings(0, 0.0, np.array([4, 2], np.int32), tiny), 8), "here")
     assert found.items.tolist() == [2, 4]
     assert (found.scores > 0).all()
 
@@ -57,12 +57,12 @@ def test_the_least_scores_there_are_do_not_vanish():
     ("message", "what"),
     [
         (PostingList(key=3, items=[1, 2], scores=[1.0]), "list 3 has 2 items and 1 scores"),
-        (PostingList(key=3, items=[1], scores=[0.0]), "expected one score above 0"),
+        (PostingList(key=3, items=[1], scores=[0.0]), "expected one finite score above 0"),
         (PostingList(key=3, items=[1, 2], scale=1.0, levels=b"123"), "list 3 has 2 items and 3 bytes of scores"),
         (PostingList(key=3, items=[1], scale=1.0, levels=b"12345"), "list 3 has 1 items and 5 bytes of scores"),
-        (PostingList(key=3, items=[1], scale=0.0, levels=b"1"), "expected one score above 0"),
+        (PostingList(key=3, items=[1], scale=0.0, levels=b"1"), "expected one finite score above 0"),
     ],
 )
 def test_lists_that_contradict_themselves_are_refused(message, what):
     with pytest.raises(UserError, match=what):
-        decode(message)
+        decode(message, "here")

@@ -103,10 +103,10 @@ def test_empty_lists_and_their_block_rows_are_left_out(tmp_path):
 BROKEN = {
     "row outside": ({"lists": [PostingList(key=0, items=[5], scores=[1])]}, "list 0 names item row [5]; the catalogue"),
     "negative row": ({"lists": [PostingList(key=0, items=[-1], scores=[1])]}, "list 0 names item row [-1]"),
-    "scores missing": ({"lists": [PostingList(key=9, items=[1, 2], scores=[1])]}, "list 9 has 2 items but 1 scores"),
-    "item twice": ({"lists": [PostingList(key=9, items=[1, 1], scores=[2, 1])]}, "list 9 names an item twice or"),
-    "score 0": ({"lists": [PostingList(key=9, items=[1], scores=[0])]}, "list 9 names an item twice or holds a score"),
-    "score NaN": ({"lists": [PostingList(key=9, items=[1], scores=[np.nan])]}, "holds a score that is not above 0"),
+    "scores missing": ({"lists": [PostingList(key=9, items=[1, 2], scores=[1])]}, "list 9 has 2 items and 1 scores"),
+    "item twice": ({"lists": [PostingList(key=9, items=[1, 1], scores=[2, 1])]}, "list 9 names an item twice"),
+    "score 0": ({"lists": [PostingList(key=9, items=[1], scores=[0])]}, "expected one finite score above 0"),
+    "score NaN": ({"lists": [PostingList(key=9, items=[1], scores=[np.nan])]}, "expected one finite score above 0"),
     "order": ({"lists": LISTS[::-1]}, "not in ascending order of their keys"),
     "a list missing": ({"codes": 4}, "it has 3 posting lists, its manifest says 4"),
     "a ready list missing": ({"ready_lists": 1}, "it has 3 posting lists, its manifest says 4"),
@@ -117,11 +117,18 @@ BROKEN = {
     "postings missing": ({"postings": 9}, "it has 3 postings, its manifest says 9"),
     "too many lists": ({"codes": 2}, "at list 7 it holds more than the manifest counts"),
     "too many postings": ({"postings": 1}, "at list 3 it holds more than the manifest counts"),
-    "a tile missing": ({"tiles": TILES[:1]}, "its block has 1 tiles, 5 items need 2"),
-    "too many tiles": ({"tiles": [*TILES, TILES[1]]}, "its block has more than the 2 tiles 5 items need"),
-    "tiles out of order": (
-        {"tiles": TILES[::-1]},
-        "tile has (first item, items, offsets, scales, bytes) (3, 2",
+    "a tile missing": ({"tiles": TILES[:1]}, "its block lacks 3 of its codes' tiles"),
+    "too many tiles": (
+        {"tiles": [*TILES, TILES[1]]},
+        "starts at item 3 of 5 and has (2, 3, 6) items, scales and bytes, or is there twice",
+    ),
+    "a tile too far": (
+        {"tiles": [BlockTile(first_item=6, num_items=0)]},
+        "a block tile of codes 0 to -1 of 3 starts at item 6",
+    ),
+    "codes too many": (
+        {"tiles": [*TILES, BlockTile(first_code=3, num_items=3, offset=[1], scale=[1], values=b"abc")]},
+        "a block tile of codes 3 to 3 of 3 starts at item 0",
     ),
 }
 
@@ -133,6 +140,18 @@ def test_contradictions_are_named(tmp_path, change, message):
         read_index(directory, with_block=True)
     assert message in str(raised.value)
     assert f"index {directory} contradicts itself" in str(raised.value)
+
+
+def test_tiles_may_come_in_any_order_and_in_pieces(tmp_path):
+    whole = read_index(write_index(tmp_path / "whole", LISTS, TILES), with_block=True).block
+    pieces = [
+        BlockTile(first_code=2, first_item=0, num_items=3, offset=[3], scale=[6], values=bytes(range(6, 9))),
+        TILES[1],
+        BlockTile(first_code=0, first_item=0, num_items=3, offset=[1, 2], scale=[4, 5], values=bytes(range(6))),
+    ]
+    found = read_index(write_index(tmp_path / "pieces", LISTS, pieces), with_block=True).block
+    for name in ("values", "offset", "scale"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
 
 
 def test_truncated_postings_are_named(directory):
@@ -156,7 +175,7 @@ def test_changed_and_missing_files_are_named(directory):
 def test_other_directories_are_refused(model, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_index(tmp_path / "nowhere", with_block=False)
-    with pytest.raises(UserError, match=r"format is 'sparcode.export/2', expected 'sparcode.index/2'"):
+    with pytest.raises(UserError, match=r"format is 'sparcode.export/2', expected 'sparcode.index/3'"):
         read_index(model, with_block=False)
 
 
