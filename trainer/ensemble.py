@@ -12,7 +12,7 @@ from protos.codes import CodeSpace
 from trainer.layers.event_lists import EventLists
 from trainer.layers.quantized import Quantized
 from trainer.layers.token_scorer import CodeParts, ItemParts
-from trainer.model import SparCode
+from trainer.model import ItemRows, SparCode
 from trainer.sequence_model import Batch, Scores, SequenceModel
 from trainer.windows import rows_of
 
@@ -103,16 +103,20 @@ class SparCodeEnsemble(Ensemble):
 
     def score_codes(self, keys: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """See SparCode."""
-        return self.score_pairs(self.code_parts(keys), self.item_parts(items))
+        return self.score_pairs(self.code_parts(keys), self.item_parts(self.item_rows(items)))
 
     def code_parts(self, keys: tf.Tensor) -> MemberCodes:
         """See SparCode."""
         own = keys % self._size
         return MemberCodes(keys // self._size, tuple(member.code_parts(own) for member in self.members))
 
-    def item_parts(self, items: tf.Tensor) -> tuple[ItemParts, ...]:
+    def item_rows(self, items: tf.Tensor) -> tuple[ItemRows, ...]:
         """See SparCode; one entry a member."""
-        return tuple(member.item_parts(items) for member in self.members)
+        return tuple(member.item_rows(items) for member in self.members)
+
+    def item_parts(self, items: tuple[ItemRows, ...]) -> tuple[ItemParts, ...]:
+        """See SparCode; one entry a member."""
+        return tuple(member.item_parts(own) for member, own in zip(self.members, items, strict=True))
 
     def score_pairs(self, codes: MemberCodes, items: tuple[ItemParts, ...]) -> tf.Tensor:
         """See SparCode. Each code is scored by its own member only."""
@@ -134,10 +138,12 @@ class SparCodeEnsemble(Ensemble):
         """See SparCode."""
         return tf.add_n([member.token_scores(windows) for member in self.members])
 
-    def rescore(self, tokens: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    def rescore(self, tokens: tf.Tensor, items: tuple[ItemRows, ...]) -> tf.Tensor:
         """See SparCode."""
         parts = tf.split(tokens, len(self.members), axis=1)
-        return tf.add_n([member.rescore(part, items) for member, part in zip(self.members, parts, strict=True)])
+        return tf.add_n(
+            [member.rescore(part, own) for member, part, own in zip(self.members, parts, items, strict=True)]
+        )
 
 
 AnySparCode = SparCode | SparCodeEnsemble

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +18,7 @@ import tensorflow as tf
 from protos.artifact import new_artifact, write_manifest
 from protos.errors import UserError
 from trainer.ensemble import AnySparCode, side_by_side
+from trainer.exported_scorer import ScorerModule
 from trainer.features.serving import input_specs, input_vectors
 from trainer.layers.tokenizers import PADDING
 from trainer.memory import no_lists
@@ -110,56 +111,6 @@ class QueryModule(tf.Module):
             "tokens": quantized.tokens,
             "distances": quantized.distances,
         }
-
-
-class ScorerModule(tf.Module):
-    """Scores before bias and ReLU of code keys and catalogue rows, at once or in stages; sums from tokens and rows.
-
-    Attributes:
-      functions: signatures by name. `serving_default` and `rescore`: see the contract of run/export. In stages,
-        `pairs(codes(keys), items(items))` is `serving_default(keys, items)`: `codes` gives tensors `codes_*
-        [C, ...]`, `items` gives `items_* [I, ...]`, and `pairs` takes both, so that who scores many codes with
-        many items makes the parts of each only once.
-    """
-
-    def __init__(self, model: AnySparCode) -> None:
-        super().__init__()
-        self.weights = model.variables
-        keys, items = tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")
-        tokens = tf.TensorSpec([None, model.num_query_tokens, model.config.tokenizer.dim], tf.float32, name="tokens")
-        candidates = tf.TensorSpec([None, None], tf.int32, name="items")
-        self.functions = {
-            "serving_default": _traced(lambda keys, items: {"scores": model.score_codes(keys, items)}, keys, items),
-            "rescore": _traced(lambda tokens, items: {"scores": model.rescore(tokens, items)}, tokens, candidates),
-            **_stages(model, keys, items),
-        }
-
-
-def _stages(model: AnySparCode, keys: tf.TensorSpec, items: tf.TensorSpec) -> dict[str, Callable]:
-    """The signatures `codes`, `items` and `pairs`; see ScorerModule."""
-    structures = {}
-
-    def flat(stage: str, parts: tuple) -> dict[str, tf.Tensor]:
-        structures[stage] = tf.nest.map_structure(lambda part: None, parts)
-        return {f"{stage}_{number:02}": part for number, part in enumerate(tf.nest.flatten(parts))}
-
-    def packed(stage: str, inputs: Mapping[str, tf.Tensor]) -> tuple:
-        return tf.nest.pack_sequence_as(structures[stage], [inputs[name] for name in sorted(inputs) if stage in name])
-
-    codes = _traced(lambda keys: flat("codes", model.code_parts(keys)), keys)
-    parts = _traced(lambda items: flat("items", model.item_parts(items)), items)
-    inputs = {
-        name: tf.TensorSpec([None, *output.shape[1:]], output.dtype, name)
-        for name, output in (codes.structured_outputs | parts.structured_outputs).items()
-    }
-    score = tf.function(
-        lambda **inputs: {"scores": model.score_pairs(packed("codes", inputs), packed("items", inputs))}
-    )
-    return {"codes": codes, "items": parts, "pairs": score.get_concrete_function(**inputs)}
-
-
-def _traced(function: Callable, *inputs: tf.TensorSpec) -> Callable:
-    return tf.function(function, input_signature=inputs).get_concrete_function()
 
 
 def export(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,13 @@ from trainer.layers.quantizer import VectorQuantizer
 from trainer.layers.token_scorer import CodeParts, ItemParts, TokenScorer
 from trainer.sequence_model import Batch, Scores, SequenceModel, mean_or_zero
 from trainer.windows import rows_of
+
+
+class ItemRows(NamedTuple):
+    """Of catalogue rows `[...]`: `vectors [..., D]`, `biases [...]`."""
+
+    vectors: tf.Tensor
+    biases: tf.Tensor
 
 
 class SparCode(SequenceModel):
@@ -84,15 +92,19 @@ class SparCode(SequenceModel):
 
     def score_codes(self, keys: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """S of code keys `[C]` int64 and catalogue rows `[I]` int32, before bias and ReLU: `[C, I]`."""
-        return self.score_pairs(self.code_parts(keys), self.item_parts(items))
+        return self.score_pairs(self.code_parts(keys), self.item_parts(self.item_rows(items)))
 
     def code_parts(self, keys: tf.Tensor) -> CodeParts:
         """What S needs of code keys `[C]`, tensors `[C, ...]`; the index build makes it once a code."""
         return self.scorer.code_parts(*self.quantizer.codewords_of(keys))
 
-    def item_parts(self, items: tf.Tensor) -> ItemParts:
-        """What S needs of catalogue rows `[I]`, tensors `[I, ...]`; the index build makes it once an item."""
-        return self.scorer.item_parts(self.item_vectors(items), self.item_biases(items))
+    def item_rows(self, items: tf.Tensor) -> ItemRows:
+        """All that scores depend on of catalogue rows `[...]`; an export keeps it for every row."""
+        return ItemRows(self.item_vectors(items), self.item_biases(items))
+
+    def item_parts(self, items: ItemRows) -> ItemParts:
+        """What S needs of items `[I]`, tensors `[I, ...]`; the index build makes it once an item."""
+        return self.scorer.item_parts(*items)
 
     def score_pairs(self, codes: CodeParts, items: ItemParts) -> tf.Tensor:
         """S of every code with every item by their parts: `[C, I]`."""
@@ -188,7 +200,7 @@ class SparCode(SequenceModel):
         places = tf.reshape(places, tf.shape(keys))
         return tf.add_n([tf.gather(table, places[:, token]) for token in range(keys.shape[1])])
 
-    def rescore(self, tokens: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    def rescore(self, tokens: tf.Tensor, items: ItemRows) -> tf.Tensor:
         """f of some items from tokens before quantisation, without event tokens.
 
         The mean of two scores: that of the codewords, which is f, and that of the tokens as they are, which
@@ -197,15 +209,14 @@ class SparCode(SequenceModel):
 
         Args:
           tokens: `[B, K_u, D]`, of `quantize`.
-          items: `[B, W]` int32 rows.
+          items: of `[B, W]` catalogue rows.
 
         Returns:
           `[B, W]`.
         """
         whole = self.quantizer.unquantized(tokens)
-        vectors, biases = self.item_vectors(items), self.item_biases(items)
-        scores = self.scorer.linear_own(whole, vectors, biases) + self.bias
+        scores = self.scorer.linear_own(whole, *items) + self.bias
         if not self.interacts_by_code:
-            scores += self.scorer.interaction_own(whole, vectors)
-        by_code = self._own_contributions(self.quantize(self.quantizer.queries_of(tokens)), vectors, biases)
+            scores += self.scorer.interaction_own(whole, items.vectors)
+        by_code = self._own_contributions(self.quantize(self.quantizer.queries_of(tokens)), *items)
         return 0.5 * tf.reduce_sum(tf.nn.relu(scores) + by_code, 1)

@@ -34,7 +34,7 @@ def test_compact_scores_are_the_nearest_level_above_0_and_the_order_is_that_of_t
     message = PostingList.FromString(encode(given_list, bits).SerializeToString())
     assert len(message.levels) == len(scores) * bits // 8
     assert not message.scores
-    found = decode(message)
+    found = decode(message, "here")
     assert sorted(found.items.tolist()) == given_list.items.tolist()
     best = scores.max(initial=0)
     step = best / (2**bits - 1)

@@ -102,9 +102,27 @@ def test_the_exported_scorer_rescores_tokens_as_the_model_does(structure, make, 
     rows = tf.constant(np.random.default_rng(0).integers(0, NUM_ITEMS, (6, 4)), tf.int32)
     rescore = signature(directory, "scorer", "rescore")
     found = rescore(tokens=tokens, items=rows)["scores"]
-    np.testing.assert_allclose(found, model.rescore(tokens, rows), rtol=1e-5)
+    np.testing.assert_allclose(found, model.rescore(tokens, model.item_rows(rows)), rtol=1e-5)
     assert rescore(tokens=tokens[:2], items=rows[:2, :0])["scores"].shape == (2, 0)
     assert rescore(tokens=tokens[:0], items=rows[:0])["scores"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "structure", "make"),
+    [
+        *(("hybrid", structure, small_model) for structure in ("residual", "product")),
+        *((kind, "residual", small_model) for kind in ("none", "dnn", "fm", "cross", "attention", "mixture_of_logits")),
+        ("hybrid", "separate", small_ensemble),
+    ],
+)
+def test_stages_give_the_scores_of_one_call(kind, structure, make, tmp_path):
+    model = make(small_config(structure, scorer={"kind": kind, "num_item_tokens": 2, "product_dim": 3, "hidden": 4}))
+    directory = export(model, CATALOGUE, [], tmp_path / "export")
+    codes, items, pairs = (signature(directory, "scorer", name) for name in ("codes", "items", "pairs"))
+    keys, rows = tf.constant([5, 0, 3, 5], tf.int64), tf.constant([2, 29, 0], tf.int32)
+    found = pairs(**codes(keys=keys), **items(items=rows))["scores"]
+    np.testing.assert_allclose(found, model.score_codes(keys, rows), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found, signature(directory, "scorer")(keys=keys, items=rows)["scores"])
 
 
 def test_ready_lists_are_those_of_the_memory_by_ascending_key(tmp_path):

@@ -94,7 +94,7 @@ def test_the_model_without_codes_scores_vectors_as_they_are(scorer):
     assert_close(scores.positive, expected[np.arange(9), batch.positives])
     assert_close(scores.negative, expected[:, batch.negatives.rows.numpy()])
     rows = tf.constant(np.tile(np.arange(NUM_ITEMS), (9, 1)), tf.int32)
-    assert_close(model.rescore(batch.queries, rows), expected)
+    assert_close(model.rescore(batch.queries, model.item_rows(rows)), expected)
 
 
 @EVERY
@@ -122,7 +122,7 @@ def test_rescoring_gives_the_mean_of_the_scores_of_codes_and_of_the_warm_up(stru
     scores = [of._shared_scores(of.quantize(queries), tf.range(NUM_ITEMS))[0] for of in (model, unquantised)]
     expected = np.mean(scores, axis=0)
     rows = np.random.default_rng(1).integers(0, NUM_ITEMS, (9, 5))
-    found = model.rescore(model.quantize(queries).tokens, tf.constant(rows, tf.int32))
+    found = model.rescore(model.quantize(queries).tokens, model.item_rows(tf.constant(rows, tf.int32)))
     assert_close(found, np.take_along_axis(expected, rows, 1))
 
 
