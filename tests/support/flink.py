@@ -14,12 +14,13 @@ from collections.abc import Iterator
 
 JAR = pathlib.Path(__file__).parent.parent.parent / "build" / "flink" / "job-server.jar"
 LOOPBACK = "127.0.0.1"
-SECONDS_TO_START = 120
+SECONDS_TO_START = 60
 SECONDS_TO_STOP = 20
 
-# One slot a task manager, so that a job of parallelism 2 uses both. Nothing listens to the outside.
+# A cluster inside the job server runs a job with as many parts as it has slots. Nothing listens to the outside.
 CONFIGURATION = f"""\
 minicluster.number-of-taskmanagers: 2
+taskmanager.numberOfTaskSlots: 1
 jobmanager.bind-host: {LOOPBACK}
 taskmanager.bind-host: {LOOPBACK}
 taskmanager.host: {LOOPBACK}
@@ -85,7 +86,7 @@ def _free_port() -> int:
 
 def _wait_until_up(process: subprocess.Popen, log: pathlib.Path) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
-    while "JobServer started" not in log.read_text():
+    while "Job server now running" not in log.read_text():
         if process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"the Flink job server did not start:\n{log.read_text()[-4000:]}")
         time.sleep(0.2)
