@@ -1,32 +1,37 @@
-"""A Flink of a test's own: Beam's job server, which runs every job on a cluster of two task managers inside it."""
+"""A Flink of a test's own: Beam's job server, which runs every job on a cluster of two task managers inside it.
+
+Beam's servers listen on every network interface and cannot be told otherwise. So the job server, and what a test runs
+beside it, live in a network of their own that has no interface but 127.0.0.1: nobody else reaches them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import os
 import pathlib
 import re
 import shutil
-import socket
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 JAR = pathlib.Path(__file__).parent.parent.parent / "build" / "flink" / "job-server.jar"
-LOOPBACK = "127.0.0.1"
+JOB_PORT = 8099
+POOL_PORT = 50000
 SECONDS_TO_START = 60
 SECONDS_TO_STOP = 20
 
-# A cluster inside the job server runs a job with as many parts as it has slots. Nothing listens to the outside.
-CONFIGURATION = f"""\
+# A cluster inside the job server runs a job with as many parts as it has slots.
+CONFIGURATION = """\
 minicluster.number-of-taskmanagers: 2
 taskmanager.numberOfTaskSlots: 1
-jobmanager.bind-host: {LOOPBACK}
-taskmanager.bind-host: {LOOPBACK}
-taskmanager.host: {LOOPBACK}
-rest.address: {LOOPBACK}
-rest.bind-address: {LOOPBACK}
 """
+TOOLS = {"java": "openjdk-17-jre-headless", "unshare": "util-linux", "ip": "iproute2"}
+OWN_NETWORK = ["unshare", "--map-root-user", "--net"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,68 +39,102 @@ class JobServer:
     """A job server that is up.
 
     Attributes:
-      address: host and port, for --job_endpoint.
+      pid: its process.
       log: what it and Flink say; grows.
     """
 
-    address: str
+    pid: int
     log: pathlib.Path
+
+    @property
+    def address(self) -> str:
+        """Host and port within its network, for --job_endpoint."""
+        return f"127.0.0.1:{JOB_PORT}"
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command that runs `command` in the network of the job server."""
+        return ["nsenter", "--target", str(self.pid), "--user", "--preserve-credentials", "--net", *command]
 
     def said(self, pattern: str) -> list[str]:
         """All matches of a regular expression in the log so far, line by line."""
         return re.findall(pattern, self.log.read_text(), re.MULTILINE)
 
 
-def missing() -> str | None:
-    """Why no Flink can run here, or None if one can."""
-    if shutil.which("java") is None:
-        return "no Flink: there is no java (on Debian: apt-get install openjdk-17-jre-headless)"
+@functools.cache
+def missing() -> str:
+    """Why no Flink can run here; empty if one can."""
+    for tool, package in TOOLS.items():
+        if shutil.which(tool) is None:
+            return f"no Flink: there is no {tool} (on Debian: apt-get install {package})"
     if not JAR.is_file():
         return f"no Flink: {JAR} is not there; `make flink` gets it, from Maven Central"
-    return None
+    if subprocess.run([*OWN_NETWORK, "true"], capture_output=True, check=False).returncode != 0:
+        return f"no Flink: it may have no network of its own here ({' '.join(OWN_NETWORK)} fails)"
+    return ""
 
 
 @contextlib.contextmanager
 def job_server(directory: pathlib.Path) -> Iterator[JobServer]:
     """Runs a job server while the block runs; its files go into `directory`, and it ends with the block."""
     (directory / "flink-conf.yaml").write_text(CONFIGURATION)
-    log = directory / "flink.log"
-    address = f"{LOOPBACK}:{_free_port()}"
+    with _running(_command(directory), directory / "flink.log", JOB_PORT, dict(os.environ)) as pid:
+        yield JobServer(pid, directory / "flink.log")
+
+
+@contextlib.contextmanager
+def worker_pool(server: JobServer, log: pathlib.Path) -> Iterator[str]:
+    """Runs Beam's pool of worker processes while the block runs; gives its address, for --environment_config."""
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={POOL_PORT}"]
+    # Its workers run the first `python` on the path.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    with _running(server.inside(command), log, POOL_PORT, os.environ | {"PATH": path}):
+        yield f"127.0.0.1:{POOL_PORT}"
+
+
+def _command(directory: pathlib.Path) -> list[str]:
+    network = [*OWN_NETWORK, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    # Should this process be killed, so that it cannot end the server, the kernel does.
+    java = ["setpriv", "--pdeathsig", "KILL", "java", "-Xmx1g", f"-Djava.io.tmpdir={directory}", "-jar", str(JAR)]
+    options = ["--job-port", str(JOB_PORT), "--expansion-port", "-1", "--flink-master", "[local]"]
+    places = ["--artifacts-dir", str(directory / "artifacts"), "--flink-conf-dir", str(directory)]
+    return [*network, *java, *options, *places]
+
+
+@contextlib.contextmanager
+def _running(command: list[str], log: pathlib.Path, port: int, env: dict[str, str]) -> Iterator[int]:
+    """Runs a server, with all processes that it starts, while the block runs; gives its process id."""
     with log.open("wb") as output:
-        process = subprocess.Popen(_command(directory, address), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
     try:
-        _wait_until_up(process, log)
-        yield JobServer(address, log)
+        _wait_until_it_listens(process, port, log)
+        yield process.pid
     finally:
         _end(process)
 
 
-def _command(directory: pathlib.Path, address: str) -> list[str]:
-    host, _, port = address.partition(":")
-    java = ["java", "-Xmx1g", f"-Djava.io.tmpdir={directory}", "-jar", str(JAR)]
-    ports = ["--job-host", host, "--job-port", port, "--artifact-port", str(_free_port()), "--expansion-port", "-1"]
-    places = ["--artifacts-dir", str(directory / "artifacts"), "--flink-conf-dir", str(directory)]
-    return [*java, *ports, *places, "--flink-master", "[local]"]
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((LOOPBACK, 0))
-        return found.getsockname()[1]
-
-
-def _wait_until_up(process: subprocess.Popen, log: pathlib.Path) -> None:
+def _wait_until_it_listens(process: subprocess.Popen, port: int, log: pathlib.Path) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
-    while "Job server now running" not in log.read_text():
+    while not _listens(process.pid, port):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"the Flink job server did not start:\n{log.read_text()[-4000:]}")
+            raise AssertionError(f"{process.args} does not listen on port {port}:\n{log.read_text()[-4000:]}")
         time.sleep(0.2)
 
 
-def _end(process: subprocess.Popen) -> None:
-    process.terminate()
+def _listens(pid: int, port: int) -> bool:
+    """Whether somebody listens on a port in the network of a process."""
+    listening = re.compile(rf":{port:04X} [0-9A-F]+:0000 0A ")
     try:
-        process.wait(SECONDS_TO_STOP)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        return any(listening.search(pathlib.Path(f"/proc/{pid}/net/{kind}").read_text()) for kind in ("tcp", "tcp6"))
+    except OSError:  # it has ended
+        return False
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ends a process and all that it started: its session is its own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_STOP)
