@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 JAR = pathlib.Path(__file__).parent.parent.parent / "build" / "flink" / "job-server.jar"
 JOB_PORT = 8099
 POOL_PORT = 50000
-SECONDS_TO_START = 60
+SECONDS_TO_START = 120  # on a busy machine
 SECONDS_TO_STOP = 20
 
 # A cluster inside the job server runs a job with as many parts as it has slots.
