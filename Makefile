@@ -8,7 +8,7 @@ UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --qu
 	--python-version 3.11 $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format protos lock clean
+.PHONY: help install demo test flink lint format protos lock clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synth
 
 test: install  ## Run the tests; ARGS="-k words tests/serving" some of them, WORKERS=0 in one process.
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+flink: install  ## Get a local Flink (Java and Maven needed), which `make test` then runs a build on.
+	$(PY) requirements/flink/install.py $(if $(RELOCK),--relock)
 
 lint: install  ## Check style and formatting.
 	$(PY) -m ruff check .

@@ -159,8 +159,13 @@ def _reconcile(counts: Counts, result: PipelineResult) -> None:
 def _run_quietly(argv: Sequence[str]) -> Report:
     # What Beam logs of a failing worker is in the error too.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_is_not_beams)  # what a job server says, Beam logs without a name
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return run_here(argv)
+
+
+def _is_not_beams(record: logging.LogRecord) -> bool:
+    return "/apache_beam/" not in record.pathname
 
 
 def main(argv: Sequence[str]) -> None:
