@@ -34,15 +34,15 @@ def one_thread_per_op() -> bool:
 
 
 class Signature:
-    """One output of the serving signature of a SavedModel. Calls may come from several threads at once."""
+    """Outputs of the serving signature of a SavedModel. Calls may come from several threads at once."""
 
-    def __init__(self, directory: str, inputs: Sequence[str], output: str) -> None:
+    def __init__(self, directory: str, inputs: Sequence[str], output: str | Sequence[str]) -> None:
         """Loads the model.
 
         Args:
           directory: of the SavedModel.
           inputs: names of its inputs, in the order in which calls give them.
-          output: name of the output to compute.
+          output: name of the output to compute, or names of several.
 
         Raises:
           UserError: the signature has other names, or this process cannot hold TensorFlow to one
@@ -63,14 +63,17 @@ class Signature:
         with graph.as_default():
             loaded = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], directory)
         signature = loaded.signature_def["serving_default"]
-        if set(signature.inputs) != set(inputs) or output not in signature.outputs:
+        wanted = [output] if isinstance(output, str) else list(output)
+        expected = ", ".join(map(repr, wanted))
+        if set(signature.inputs) != set(inputs) or not set(wanted) <= set(signature.outputs):
             raise UserError(
                 f"the SavedModel {directory} takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)};"
-                f" expected {sorted(inputs)} and {output!r} among what it gives; export the model again"
+                f" expected {sorted(inputs)} and {expected} among what it gives; export the model again"
             )
         feeds = [signature.inputs[name].name for name in inputs]
-        self._call = self._session.make_callable(signature.outputs[output].name, feeds)
+        fetches = [signature.outputs[name].name for name in wanted]
+        self._call = self._session.make_callable(fetches[0] if isinstance(output, str) else fetches, feeds)
 
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        """The output for the inputs, given in the order of the constructor's `inputs`."""
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """The output, or the list of the outputs, for the inputs given in the order of the constructor's `inputs`."""
         return self._call(*inputs)
