@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from protos.errors import UserError
 
+RECORDS = ".tfrecord"
 _UNFINISHED = ".unfinished-"
 
 
 def shard_name(kind: str, shard: int, num_shards: int) -> str:
     """File name of a shard of `kind`, "postings" or "block"."""
-    return f"{kind}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+    return f"{kind}-{shard:05d}-of-{num_shards:05d}{RECORDS}"
 
 
 def write_records(path: pathlib.Path, records: Iterable[bytes]) -> None:
