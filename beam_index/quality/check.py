@@ -62,12 +62,18 @@ def check(
     Raises:
       UserError: the export, the queries or the files of the index will not do.
     """
-    model, index = pathlib.Path(model_dir), pathlib.Path(index_dir)
-    export = read_manifest(model, EXPORT_FORMAT)
-    # The plan of the least build of that model: what it was built with besides does not matter here.
-    build, _ = parse(["--model", str(model), "--output", str(index), "--codes=all", "--no_block"])
-    plan = make_plan(build, export, index, journal=os.devnull)
-    return measure(plan, options or CheckOptions(model / "queries.parquet"))
+    model = pathlib.Path(model_dir)
+    return measure(plan_of(model, pathlib.Path(index_dir)), options or CheckOptions(model / "queries.parquet"))
+
+
+def plan_of(model: pathlib.Path, index: pathlib.Path) -> Plan:
+    """A plan by which the index can be measured: what it was built with besides does not matter.
+
+    Raises:
+      UserError: the export will not do.
+    """
+    options, _ = parse(["--model", str(model), "--output", str(index), "--codes=all", "--no_block"])
+    return make_plan(options, read_manifest(model, EXPORT_FORMAT), index, journal=os.devnull)
 
 
 def measure(plan: Plan, options: CheckOptions) -> Quality:
@@ -76,8 +82,8 @@ def measure(plan: Plan, options: CheckOptions) -> Quality:
     sample = read_sample(options.queries, options.limit)
     catalogue = read_catalogue(model)
     encoded = encode(model, sample.histories)
-    overview, lists, found = _look_up(plan, encoded)
-    world = _world(plan, encoded, found, overview, lists)
+    overview, lists, found = look_up(plan, encoded)
+    world = make_world(plan, encoded, found, overview, lists)
     answers = replay(Query(encoded, found.keys, catalogue.rows(sample.histories)), world, max(options.cuts))
     relevant = catalogue.rows(sample.relevant)
     sums = {way: dict(_measured(way, answers, relevant, options.cuts)) for way in answers}
@@ -118,7 +124,7 @@ def require_fidelity(quality: Quality, least: float) -> None:
         )
 
 
-def _look_up(plan: Plan, encoded: Encoded) -> tuple[Overview, Lists, Found]:
+def look_up(plan: Plan, encoded: Encoded) -> tuple[Overview, Lists, Found]:
     """All lists' lengths, the lists that the queries look up, and which those are."""
     own = np.unique(encoded.keys)
     size = plan.space.size
@@ -130,7 +136,8 @@ def _look_up(plan: Plan, encoded: Encoded) -> tuple[Overview, Lists, Found]:
     return overview, lists, found
 
 
-def _world(plan: Plan, encoded: Encoded, found: Found, overview: Overview, lists: Lists) -> World:
+def make_world(plan: Plan, encoded: Encoded, found: Found, overview: Overview, lists: Lists) -> World:
+    """What the queries are answered from: the index, and the model for exact scores."""
     num_tokens = encoded.num_tokens
     completed = None
     if next(block_tiles(plan.directory), None) is not None:

@@ -25,7 +25,9 @@ SPACE = CodeSpace(1, 1, NUM_CODES)
 
 def build(model, index, *options):
     in_memory = "--direct_running_mode=in_memory"
-    return run_here(["--model", str(model), "--output", str(index), "--no-progress", in_memory, *options])
+    return run_here(
+        ["--model", str(model), "--output", str(index), "--no-progress", "--quality_queries=0", in_memory, *options]
+    )
 
 
 def random_lists(count: int) -> list[tuple[int, list[int], list[float]]]:
