@@ -26,7 +26,7 @@ from beam_index.options import BuildOptions, parse
 from beam_index.pipeline import CODES_SCORED, COUNTERS, POSTINGS_WRITTEN, build
 from beam_index.plan import Plan, make_plan
 from beam_index.progress import Journal, shown
-from beam_index.quality import CheckOptions, Quality, measure, require_fidelity, write_report
+from beam_index.quality import CheckOptions, Quality, measure, require_fidelity, require_queries, write_report
 from beam_index.saved_model import one_thread_per_op
 from protos.artifact import MANIFEST, new_artifact, read_manifest
 from protos.errors import UserError, run_cli
@@ -99,6 +99,7 @@ def run_here(argv: Sequence[str]) -> Report:
     start = time.monotonic()
     export = read_manifest(options.model, EXPORT_FORMAT)
     _require_replaceable(options.output)
+    measured_by = _measured_by(options)
     with new_artifact(options.output) as directory, tempfile.TemporaryDirectory() as scratch:
         plan = make_plan(options, export, directory, journal=os.path.join(scratch, "journal"))
         with shown(Journal(plan.journal), options.progress):
@@ -106,21 +107,31 @@ def run_here(argv: Sequence[str]) -> Report:
         discard_unfinished(directory)
         counts = count(plan)
         _reconcile(counts, result)
-        quality = _measured(plan, options)
+        quality = measured_by and _measured(plan, measured_by, options.min_fidelity)
         manifest = write_index_manifest(plan, export, counts)
     return Report(options.output, manifest, time.monotonic() - start, quality)
 
 
-def _measured(plan: Plan, options: BuildOptions) -> Quality | None:
+def _measured_by(options: BuildOptions) -> CheckOptions | None:
+    """By what the index will be measured; None if that is not asked for, or there are no queries and it need not be.
+
+    Raises:
+      UserError: the queries will not do.
+    """
+    if not options.quality_queries or not (options.queries.exists() or options.min_fidelity):
+        return None
+    require_queries(options.queries)
+    return CheckOptions(options.queries, options.quality_queries)
+
+
+def _measured(plan: Plan, options: CheckOptions, min_fidelity: float) -> Quality:
     """Measures the index that is not yet published and adds the report to it.
 
     Raises:
       UserError: its fidelity is below what was asked.
     """
-    if not options.quality_queries or not (options.queries.is_file() or options.min_fidelity):
-        return None
-    quality = measure(plan, CheckOptions(options.queries, options.quality_queries))
-    require_fidelity(quality, options.min_fidelity)
+    quality = measure(plan, options)
+    require_fidelity(quality, min_fidelity)
     write_report(quality, pathlib.Path(plan.directory))
     return quality
 

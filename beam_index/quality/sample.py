@@ -64,7 +64,7 @@ def read_sample(path: pathlib.Path, limit: int) -> Sample:
     Raises:
       UserError: the file is missing or has no such columns.
     """
-    with open_parquet(path, f"queries file {path} (--queries)", _CURE) as file:
+    with _open(path) as file:
         columns = _columns(path, file.schema_arrow)
         table = file.read(columns=columns)
     has_targets = np.zeros(table.num_rows, bool)
@@ -74,6 +74,12 @@ def read_sample(path: pathlib.Path, limit: int) -> Sample:
     found = table.take(pa.array(chosen))
     relevant = _strings(found[RELEVANT]) if RELEVANT in columns else [[] for _ in chosen]
     return Sample(_strings(found[HISTORY]), relevant, table.num_rows)
+
+
+def require_queries(path: pathlib.Path) -> None:
+    """Raises UserError where `read_sample` would: before the work that would be lost with it."""
+    with _open(path) as file:
+        _columns(path, file.schema_arrow)
 
 
 def choose(has_targets: np.ndarray, limit: int) -> np.ndarray:
@@ -88,14 +94,22 @@ def _evenly(positions: np.ndarray, limit: int) -> np.ndarray:
     return positions[np.arange(count) * len(positions) // max(count, 1)]
 
 
+def _where(path: pathlib.Path) -> str:
+    return f"queries file {path} (--queries)"
+
+
+def _open(path: pathlib.Path) -> pq.ParquetFile:
+    return open_parquet(path, _where(path), _CURE)
+
+
 def _columns(path: pathlib.Path, schema: pa.Schema) -> list[str]:
     if HISTORY not in schema.names:
-        raise UserError(f"queries file {path} has the columns {schema.names}; expected a column {HISTORY!r}; {_CURE}")
+        raise UserError(f"{_where(path)} has the columns {schema.names}; expected a column {HISTORY!r}; {_CURE}")
     columns = [name for name in (HISTORY, RELEVANT) if name in schema.names]
     for name in columns:
         kind = schema.field(name).type
         if not is_list_of(kind, pa.string()):
-            raise UserError(f"queries file {path}: column {name!r} is {kind}; expected list<string>; {_CURE}")
+            raise UserError(f"{_where(path)}: column {name!r} is {kind}; expected list<string>; {_CURE}")
     return columns
 
 

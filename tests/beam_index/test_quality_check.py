@@ -197,6 +197,13 @@ def test_without_queries_a_build_is_not_measured_but_meets_no_demand_either(tmp_
     assert not (tmp_path / "other").exists()
 
 
+def test_queries_that_will_not_do_are_refused_before_anything_is_built(residual_export, tmp_path, monkeypatch):
+    monkeypatch.setattr("beam_index.build.build", lambda *_: pytest.fail("it was built"))
+    pq.write_table(pa.table({"items": [["item-1"]]}), tmp_path / "q.parquet")
+    with pytest.raises(UserError, match=r"q\.parquet \(--queries\) has the columns \['items'\]; expected a column"):
+        build(residual_export, tmp_path / "index", "--queries", str(tmp_path / "q.parquet"))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
