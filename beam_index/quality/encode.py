@@ -42,5 +42,5 @@ def encode(model: pathlib.Path, histories: Sequence[list[str]]) -> Encoded:
     query = Signature(str(model / "query"), inputs=("history",), output=_OUTPUTS)
     starts = range(0, max(len(histories), 1), BATCH_QUERIES)  # an empty sample, too, has shapes
     batches = [list(histories[start : start + BATCH_QUERIES]) for start in starts]
-    parts = [[output[: len(batch)] for output in query(pad(batch))] for batch in batches]
+    parts = [[output[: len(batch)] for output in query(pad(batch or [[]]))] for batch in batches]
     return Encoded(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))

@@ -6,6 +6,7 @@ Slow, and shares no code with beam_index.quality.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,19 @@ from tests.support.exports import EXPORT_FORMAT
 from tests.support.indexes import score_matrix
 
 Postings = dict[int, float]
+
+
+def in_order(values: Iterable[float]) -> np.float32:
+    """The sum in float32, term by term: of what differs only in its last bits, the sum decides which is better."""
+    total = np.float32(0)
+    for value in values:
+        total += np.float32(value)
+    return total
+
+
+def from_the_largest(values: Iterable[float]) -> np.float32:
+    """The sum of postings, whose order is from the largest down."""
+    return in_order(sorted(values, reverse=True))
 
 
 class Token(NamedTuple):
@@ -53,7 +67,7 @@ class Oracle:
         """The tokens of a query, each with the list that serves it."""
         output = {name: value.numpy()[0] for name, value in self.query(history=tf.constant([history or [""]])).items()}
         tokens = []
-        for place, (key, weight) in enumerate(zip(output["keys"].tolist(), output["weights"].tolist(), strict=True)):
+        for place, (key, weight) in enumerate(zip(output["keys"].tolist(), output["weights"], strict=True)):
             quantised = place < self.num_tokens
             listed = key if key in self.lists else None
             if quantised and listed is None:
@@ -76,20 +90,20 @@ class Oracle:
 
     def exact(self, history: list[str]) -> Postings:
         """f of every item that scores above 0, seen ones too."""
-        scores = self.exact_codes(history)
+        postings: dict[int, list[float]] = {row: [] for row in range(self.num_items)}
         for token in self.tokens(history):
             if not token.quantised:
                 for row, score in self.events.get(token.own, {}).items():
-                    scores[row] += token.weight * score
+                    postings[row].append(token.weight * np.float32(score))
+        codes = self.exact_codes(history)
+        scores = {row: codes[row] + from_the_largest(values) for row, values in postings.items()}
         return {row: score for row, score in scores.items() if score > 0}
 
     def exact_codes(self, history: list[str]) -> Postings:
         """What the codes of a query add to every item."""
         codes = [token.own for token in self.tokens(history) if token.quantised]
-        return {
-            row: sum(max(float(self.scores[key, row]) + self.bias, 0.0) for key in codes)
-            for row in range(self.num_items)
-        }
+        contributions = np.maximum(self.scores[codes] + np.float32(self.bias), np.float32(0))
+        return {row: in_order(contributions[:, row]) for row in range(self.num_items)}
 
     def scored(self, history: list[str], way: str) -> Postings:
         """Scores of the candidates by a way of making sums, or exact ones."""
@@ -97,17 +111,19 @@ class Oracle:
             return self.exact(history)
         tokens = self.tokens(history)
         exact = self.exact_codes(history)
-        found: Postings = {}
+        postings: dict[int, list[float]] = {}
         for token in tokens:
             if token.listed is not None and token.weight > 0:
                 counts = way == "sparse" or not token.quantised
                 for row, score in self.lists.get(token.listed, {}).items():
-                    found[row] = found.get(row, 0.0) + (token.weight * score if counts else 0.0)
+                    value = token.weight * np.float32(score)
+                    postings.setdefault(row, []).append(value if counts else np.float32(0))
+        found = {row: from_the_largest(values) for row, values in postings.items()}
         if way == "rescored":
-            found = {row: score + exact[row] for row, score in found.items()}
+            found = {row: exact[row] + score for row, score in found.items()}
         if way == "completed":
             served = [token.listed for token in tokens if token.quantised and token.listed is not None]
-            found = {row: score + sum(self.block[key][row] for key in served) for row, score in found.items()}
+            found = {row: in_order(self.block[key][row] for key in served) + score for row, score in found.items()}
         return {row: score for row, score in found.items() if score > 0}
 
     def answer(self, history: list[str], way: str) -> list[tuple[int, float]]:
