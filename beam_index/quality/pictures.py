@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from beam_index.quality.summary import Lengths, Quality
+from beam_index.quality.summary import Quality
 
 _INK, _ACCENT, _OTHER, _WARNING = "#222222", "#4477aa", "#99bbdd", "#cc6677"
 
@@ -31,8 +31,9 @@ def fidelity(quality: Quality) -> str:
     return _svg(figure, "fidelity")
 
 
-def list_lengths(lists: Lengths) -> str:
-    """How many lists there are of each length."""
+def list_lengths(quality: Quality) -> str:
+    """How many lists of codes there are of each length."""
+    lists = quality.code_lists
     figure, axes = _figure(2.6)
     names = [str(least) if least == greatest else f"{least} to {greatest}" for least, greatest, _ in lists.histogram]
     colours = [_WARNING if not greatest else _ACCENT for _, greatest, _ in lists.histogram]

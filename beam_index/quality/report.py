@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from beam_index.quality import pictures
 from beam_index.quality.summary import CodeUse, Quality, number
@@ -61,16 +61,28 @@ def write_report(quality: Quality, directory: pathlib.Path) -> None:
 def page(quality: Quality) -> str:
     """The whole page."""
     counts = quality.queries
+
+    def picture(draw: Callable[[Quality], str], there: object) -> list[str]:
+        return [draw(quality)] if there else []
+
     body = [
         "<h1>Quality of the index</h1>",
         _paragraph(
             f"Fidelity {number(quality.fidelity)}: {quality.measure} with exact scoring, mean of {counts['sample']:,}"
             f" queries out of {counts['file']:,}, of which {counts['with_targets']:,} have targets."
         ),
-        *_section("Sums", [_sums_table(quality), pictures.fidelity(quality)], _SUMS_ADVICE),
+        *_section(
+            "Sums", [_sums_table(quality), *picture(pictures.fidelity, quality.fidelity is not None)], _SUMS_ADVICE
+        ),
         *([_advice(_TARGETS_ADVICE)] if counts["with_targets"] else []),
-        *_section("Lengths of lists", [_lengths_table(quality), *_lengths_picture(quality)], _LENGTHS_ADVICE),
-        *_section("Use of codes", [_use_table(quality.codes), pictures.code_use(quality)], _USE_ADVICE),
+        *_section(
+            "Lengths of lists",
+            [_lengths_table(quality), *picture(pictures.list_lengths, quality.code_lists.count)],
+            _LENGTHS_ADVICE,
+        ),
+        *_section(
+            "Use of codes", [_use_table(quality.codes), *picture(pictures.code_use, quality.tokens)], _USE_ADVICE
+        ),
         *_section("Coverage", [pictures.coverage(quality)], _COVERAGE_ADVICE),
         *_section("Unknown codes", [_unknown_table(quality)], _UNKNOWN_ADVICE),
     ]
@@ -80,10 +92,6 @@ def page(quality: Quality) -> str:
 
 def _section(title: str, parts: Sequence[str], advice: str) -> list[str]:
     return [f"<h2>{html.escape(title)}</h2>", *parts, _advice(advice)]
-
-
-def _lengths_picture(quality: Quality) -> list[str]:
-    return [pictures.list_lengths(quality.code_lists)] if quality.code_lists.count else []
 
 
 def _sums_table(quality: Quality) -> str:

@@ -90,6 +90,7 @@ def test_the_replay_answers_as_the_servable(world, tmp_path, sums):
     found = replayed(model, index, histories, K)[sums]
     ids = [*(item.encode() for item in item_ids(spec)), b""]  # row -1 is no item
     assert [[ids[row] for row in rows] for rows in found.rows] == answer["item_ids"].tolist()
-    np.testing.assert_allclose(found.scores, answer["scores"], rtol=1e-6)
+    # Of rescored sums, one side makes dot products where the other multiplies matrices.
+    np.testing.assert_allclose(found.scores, answer["scores"], rtol=1e-5 if sums == "rescored" else 0)
     assert answer["valid"].any()
     assert answer["fallback"].any()
