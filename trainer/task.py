@@ -161,7 +161,8 @@ def indexed_queries(parts: Split, config: Config) -> tuple[list[np.ndarray], lis
 
     Returns:
       The histories, and for each the validation events that came next: those of the user where the history is
-      all of training, none where it is something else.
+      all of training, none where it is something else. A history with such events is whole, since none of its
+      items may be answered; of others, the events that the model sees are enough.
     """
     rng = np.random.default_rng(config.training.seed)
     nothing = np.zeros(0, np.int32)
@@ -172,9 +173,9 @@ def indexed_queries(parts: Split, config: Config) -> tuple[list[np.ndarray], lis
         known = validation_events[validation_events >= 0]
         ends = rng.integers(0, len(train_events), min(config.data.indexed_prefixes, len(train_events)))
         others = [np.concatenate([train_events, known]), *(train_events[:end] for end in np.unique(ends))]
-        queries += [train_events, *others]
+        queries += [train_events, *(query[-config.data.max_history :] for query in others)]
         relevant += [validation_events, *([nothing] * len(others))]
-    return [query[-config.data.max_history :] for query in queries], relevant
+    return queries, relevant
 
 
 def export_trained(trained: Trained, parts: Split, directory: pathlib.Path) -> pathlib.Path:

@@ -27,7 +27,7 @@ def fidelity(quality: Quality) -> str:
     axes.set_yticks(range(len(ways)), list(ways))
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.12), xlabel="share of exact scoring that is kept")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12 - 0.3 / len(ways)), ncols=len(names), frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(names), frameon=False)
     return _svg(figure, "fidelity")
 
 
@@ -71,7 +71,7 @@ def coverage(quality: Quality) -> str:
         left += count
     axes.set_yticks([])
     axes.set(xlim=(0, quality.items), xlabel="items of the catalogue")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.5), ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return _svg(figure, "coverage")
 
 

@@ -95,7 +95,7 @@ def _section(title: str, parts: Sequence[str], advice: str) -> list[str]:
 
 
 def _sums_table(quality: Quality) -> str:
-    names = list(dict.fromkeys(name for values in quality.sums.values() for name in values))
+    names = quality.measures
     rows = [
         [way + (" (default)" if way == quality.default_sums else ""), *(number(values.get(name)) for name in names)]
         for way, values in quality.sums.items()

@@ -94,6 +94,11 @@ class Quality:
         return f"overlap@{self.cut} of {self.default_sums} sums"
 
     @property
+    def measures(self) -> list[str]:
+        """Names of all measures of sums, in order; exact scoring has only the last of them."""
+        return list(self.sums[self.default_sums])
+
+    @property
     def verdict(self) -> str:
         """The fidelity and what it is of, in one line."""
         return f"{number(self.fidelity)} ({self.measure} with exact scoring, {self.queries['sample']:,} queries)"
@@ -104,7 +109,7 @@ class Quality:
 
     def __str__(self) -> str:
         """A summary for the terminal."""
-        names = list(dict.fromkeys(name for values in self.sums.values() for name in values))
+        names = self.measures
         lines = [
             f"queries           {self.queries['sample']:,} of {self.queries['file']:,},"
             f" {self.queries['with_targets']:,} with targets",

@@ -36,8 +36,10 @@ def test_validation_events_judge_the_whole_training_history_and_no_other_query()
     assert len(queries) == len(relevant) > 10
     judging = [(query.tolist(), rows.tolist()) for query, rows in zip(queries, relevant, strict=True) if len(rows)]
     assert judging == [
-        (events[-6:].tolist(), later.tolist()) for events, later in zip(parts.train, parts.validation, strict=True)
+        (events.tolist(), later.tolist()) for events, later in zip(parts.train, parts.validation, strict=True)
     ]
+    assert max(len(events) for events in parts.train) > 6
+    assert max(len(query) for query, rows in zip(queries, relevant, strict=True) if not len(rows)) == 6
 
 
 @pytest.mark.parametrize("model", ["two_tower", "late_interaction"])
