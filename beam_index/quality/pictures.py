@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,9 +12,24 @@ from matplotlib.figure import Figure
 
 from beam_index.quality.summary import Quality
 
-_INK, _ACCENT, _OTHER, _WARNING = "#222222", "#4477aa", "#99bbdd", "#cc6677"
+_ACCENT, _OTHER, _WARNING = "#4477aa", "#99bbdd", "#cc6677"
+
+Draw = Callable[[Quality], str]
 
 
+def _by_defaults(draw: Draw) -> Draw:
+    """Draws without the settings of whoever runs this: an index depends on nobody's taste."""
+
+    @functools.wraps(draw)
+    def drawn(quality: Quality) -> str:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            return draw(quality)
+
+    return drawn
+
+
+@_by_defaults
 def fidelity(quality: Quality) -> str:
     """Bars of each measure against exact scoring, for each way of making sums."""
     ways = {way: values for way, values in quality.sums.items() if any(name.startswith("overlap") for name in values)}
@@ -31,6 +47,7 @@ def fidelity(quality: Quality) -> str:
     return _svg(figure, "fidelity")
 
 
+@_by_defaults
 def list_lengths(quality: Quality) -> str:
     """How many lists of codes there are of each length."""
     lists = quality.code_lists
@@ -43,6 +60,7 @@ def list_lengths(quality: Quality) -> str:
     return _svg(figure, "lists")
 
 
+@_by_defaults
 def code_use(quality: Quality) -> str:
     """Share of tokens with each code, most used first, a line a slot."""
     figure, axes = _figure(3.0)
@@ -55,6 +73,7 @@ def code_use(quality: Quality) -> str:
     return _svg(figure, "codes")
 
 
+@_by_defaults
 def coverage(quality: Quality) -> str:
     """One bar: items in lists of codes, in ready lists only, in none."""
     figure, axes = _figure(1.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from beam_index.quality import pictures
 from beam_index.quality.summary import CodeUse, Quality, number
@@ -62,7 +62,7 @@ def page(quality: Quality) -> str:
     """The whole page."""
     counts = quality.queries
 
-    def picture(draw: Callable[[Quality], str], there: object) -> list[str]:
+    def picture(draw: pictures.Draw, there: object) -> list[str]:
         return [draw(quality)] if there else []
 
     body = [

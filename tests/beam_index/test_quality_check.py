@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import matplotlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -232,6 +233,13 @@ def test_the_report_is_the_same_each_time_and_says_nothing_of_where_it_was_made(
     for content in found[0].values():
         assert str(tmp_path).encode() not in content
         assert not re.search(rb"20\d\d-\d\d-\d\d", content)
+
+
+def test_the_pictures_depend_on_nobodys_settings(residual_export, index):
+    quality = check(residual_export, index, options(residual_export))
+    plain = page(quality)
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "pink", "svg.fonttype": "path"}):
+        assert page(quality) == plain
 
 
 class Page(HTMLParser):
