@@ -21,10 +21,11 @@ td:first-child, th:first-child { text-align: left; }
 """
 _SUMS_ADVICE = """
 What the answers of the index keep of exact scoring, which scores the whole catalogue with the same codes. overlap@k is
-the share of the exact k best that is found; dcg_ratio@k weighs each answer by its exact score, so near equals may be
-exchanged for little. rescored tells what the lists lose as candidates, whatever sums are made of them. If it is low,
-raise --postings_per_code. If it is high and completed or sparse is low, build with the completion block, or serve
-with --sums rescored.
+the share of the exact k best that is found. dcg_ratio@k weighs each answer by its exact score, so near equals may be
+exchanged for little; it stays near 1 where all scores are high, so read overlap first. rescored is the exact score of
+the items of the lists: it tells what the lists lose as candidates, whatever sums are made of them (served, it is
+averaged with the score of unquantised tokens). If rescored is low, raise --postings_per_code. If it is high and the
+default is low, build with the completion block, or serve with --sums rescored.
 """
 _TARGETS_ADVICE = """
 Columns of ndcg and recall compare with what users really chose next. Where the index is as good by these as exact
@@ -49,6 +50,7 @@ event that points to them.
 _UNKNOWN_ADVICE = """
 Tokens whose own code has no list are answered by the nearest code that has one, which is a guess; those without any
 list add nothing. If the share is above a few percent, index all codes (--codes all) or give more and fresher --queries.
+Measured by the very queries whose codes were indexed it is 0 whatever the index: measure with later ones.
 """
 
 
