@@ -121,6 +121,7 @@ def _measured_by(options: BuildOptions) -> CheckOptions | None:
     if not options.quality_queries or not (options.queries.exists() or options.min_fidelity):
         return None
     require_queries(options.queries)
+    one_thread_per_op()  # Scored in this process, by whatever workers the lists are made: before it starts TensorFlow.
     return CheckOptions(options.queries, options.quality_queries)
 
 

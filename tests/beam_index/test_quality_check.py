@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_index.build import run_here
+from beam_index.build import run, run_here
 from beam_index.options import parse
 from beam_index.quality import CheckOptions, check, require_fidelity, write_report
 from beam_index.quality.__main__ import main
@@ -181,6 +181,14 @@ def test_an_index_below_the_least_fidelity_is_not_published(residual_export, tmp
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
     build(residual_export, tmp_path / "index", "--min_fidelity=0.01", *pruned)
+
+
+def test_a_build_whose_workers_are_other_processes_is_measured_too(residual_export, tmp_path, monkeypatch):
+    expected = build(residual_export, tmp_path / "one").quality
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")  # of this room's tests: elsewhere nobody has set it
+    workers = ["--direct_running_mode=multi_processing", "--direct_num_workers=1"]
+    command = ["--model", str(residual_export), "--output", str(tmp_path / "two"), "--no-progress", *workers]
+    assert run(command).quality == expected
 
 
 def test_measuring_can_be_turned_off(residual_export, tmp_path):
