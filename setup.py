@@ -27,14 +27,18 @@ TRAINER = [
     "setuptools<81",  # tensorboard imports pkg_resources, which setuptools 81 dropped
     "tqdm>=4.60,<5",
 ]
-BEAM = [*MODELS, "apache-beam==2.77.0", "datasketches>=5.2,<6"]
+BEAM = [
+    *MODELS,
+    "apache-beam==2.77.0",
+    "datasketches>=5.2,<6",
+    "matplotlib>=3.10,<4",  # draws the report on an index's quality
+]
 SERVING = [*MODELS, "tensorflow-serving-api==2.20.*", "grpcio-health-checking>=1.80,<2"]
 ALL = sorted({*TRAINER, *BEAM, *SERVING})
 DEV = [
     *ALL,
     "grpcio-tools>=1.80,<2",
     "hypothesis>=6,<7",
-    "matplotlib>=3.10,<4",
     "pytest>=9,<10",
     "pytest-timeout>=2.4,<3",
     "pytest-xdist>=3.8,<4",

@@ -20,12 +20,13 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
-from beam_index.files import discard_unfinished
+from beam_index.files import RECORDS, discard_unfinished
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
-from beam_index.options import parse
+from beam_index.options import BuildOptions, parse
 from beam_index.pipeline import CODES_SCORED, COUNTERS, POSTINGS_WRITTEN, build
 from beam_index.plan import Plan, make_plan
 from beam_index.progress import Journal, shown
+from beam_index.quality import CheckOptions, Quality, measure, require_fidelity, require_queries, write_report
 from beam_index.saved_model import one_thread_per_op
 from beam_index.updates import with_updates
 from protos.artifact import MANIFEST, new_artifact, read_manifest
@@ -42,21 +43,24 @@ class Report:
       directory: of the index.
       manifest: its `manifest.json`.
       seconds: wall time of the build.
+      quality: of the index; None where it was not measured.
     """
 
     directory: pathlib.Path
     manifest: Mapping[str, Any]
     seconds: float
+    quality: Quality | None = None
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of the index's files, the manifest not counted."""
-        return sum(file["bytes"] for file in self.manifest["files"].values())
+        """Bytes of the lists and of the block: manifest and report not counted."""
+        return sum(file["bytes"] for name, file in self.manifest["files"].items() if name.endswith(RECORDS))
 
     def __str__(self) -> str:
         counts, options = self.manifest["counts"], self.manifest["options"]
         lists = counts["codes"] + counts["ready_lists"]
         block = "with" if self.manifest["block"] else "no"
+        fidelity = "not measured" if self.quality is None else self.quality.verdict
         return "\n".join(
             [
                 f"index             {self.directory}",
@@ -65,6 +69,7 @@ class Report:
                 f"postings          {counts['postings']:,}, {counts['postings'] / lists:.1f} a list",
                 f"items in no list  {counts['items_in_no_list']:,} of {self.manifest['items']:,}",
                 f"bytes             {self.total_bytes:,}, {block} completion block",
+                f"fidelity          {fidelity}",
                 f"seconds           {self.seconds:.1f}",
             ]
         )
@@ -87,13 +92,15 @@ def run_here(argv: Sequence[str]) -> Report:
     """Builds an index in this process, whose TensorFlow has not started or has one thread an op.
 
     Raises:
-      UserError: an option, the export or the output directory will not do; or scores are not finite.
+      UserError: an option, the export or the output directory will not do; scores are not finite; or the index
+        keeps less of exact scoring than --min_fidelity.
         Nothing is left at the output then, and an index that stood there stays as it was.
     """
     options, beam_options = parse(argv)
     start = time.monotonic()
     export = read_manifest(options.model, EXPORT_FORMAT)
     _require_replaceable(options.output)
+    measured_by = _measured_by(options)
     with new_artifact(options.output) as directory, tempfile.TemporaryDirectory() as scratch:
         plan = make_plan(options, export, directory, journal=os.path.join(scratch, "journal"))
         plan = with_updates(plan, options.base_index, INDEX_FORMAT, export)
@@ -102,8 +109,34 @@ def run_here(argv: Sequence[str]) -> Report:
         discard_unfinished(directory)
         counts = count(plan)
         _reconcile(counts, result)
+        quality = measured_by and _measured(plan, measured_by, options.min_fidelity)
         manifest = write_index_manifest(plan, export, counts)
-    return Report(options.output, manifest, time.monotonic() - start)
+    return Report(options.output, manifest, time.monotonic() - start, quality)
+
+
+def _measured_by(options: BuildOptions) -> CheckOptions | None:
+    """By what the index will be measured; None if that is not asked for, or there are no queries and it need not be.
+
+    Raises:
+      UserError: the queries will not do.
+    """
+    if not options.quality_queries or not (options.queries.exists() or options.min_fidelity):
+        return None
+    require_queries(options.queries)
+    one_thread_per_op()  # Scored in this process, by whatever workers the lists are made: before it starts TensorFlow.
+    return CheckOptions(options.queries, options.quality_queries)
+
+
+def _measured(plan: Plan, options: CheckOptions, min_fidelity: float) -> Quality:
+    """Measures the index that is not yet published and adds the report to it.
+
+    Raises:
+      UserError: its fidelity is below what was asked.
+    """
+    quality = measure(plan, options)
+    require_fidelity(quality, min_fidelity)
+    write_report(quality, pathlib.Path(plan.directory))
+    return quality
 
 
 def _require_replaceable(output: pathlib.Path) -> None:

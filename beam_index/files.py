@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from protos.errors import UserError
 
+RECORDS = ".tfrecord"
 UNFINISHED = ".unfinished-"
 # Names of shards have five digits.
 MAX_SHARDS = 99_999
@@ -18,7 +19,7 @@ MAX_SHARDS = 99_999
 
 def shard_name(kind: str, shard: int, num_shards: int) -> str:
     """File name of a shard of `kind`, "postings" or "block"."""
-    return f"{kind}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+    return f"{kind}-{shard:05d}-of-{num_shards:05d}{RECORDS}"
 
 
 def write_records(path: pathlib.Path, records: Iterable[bytes]) -> None:

@@ -59,6 +59,8 @@ class BuildOptions:
     updatable: bool
     base_index: pathlib.Path | None
     num_shards: int
+    quality_queries: int
+    min_fidelity: float
     progress: bool
 
     def __post_init__(self) -> None:
@@ -69,6 +71,13 @@ class BuildOptions:
             value = getattr(self, name)
             if value is not None and not 1 <= value <= most:
                 raise UserError(f"--{name} is {value:,}; expected 1 to {most:,}")
+        if self.quality_queries < 0:
+            raise UserError(f"--quality_queries is {self.quality_queries:,}; expected 0 (no measuring) or more")
+        require_share(self.min_fidelity)
+        if self.min_fidelity > 0 and not self.quality_queries:
+            raise UserError(
+                f"--min_fidelity {self.min_fidelity:g} needs --quality_queries above 0: nothing would be measured"
+            )
         if self.candidates is not None:
             self._check_candidates(self.candidates)
 
@@ -82,6 +91,12 @@ class BuildOptions:
                 f"--candidates {candidates:,} must be more than --postings_per_code {self.postings_per_code:,}: lists"
                 " are the best of them"
             )
+
+
+def require_share(min_fidelity: float) -> None:
+    """Raises UserError unless it is a share."""
+    if not 0 <= min_fidelity <= 1:
+        raise UserError(f"--min_fidelity is {min_fidelity:g}; expected 0 (only report) to 1")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,13 +162,30 @@ def _parser() -> argparse.ArgumentParser:
         "--queries",
         type=pathlib.Path,
         metavar="FILE",
-        help="parquet file with a column history (lists of item ids), for observed codes (default: the export's)",
+        help="parquet file with a column history (lists of item ids), for observed codes and for measuring the index"
+        " (default: the export's)",
     )
     parser.add_argument(
         "--no_block", dest="block", action="store_false", help="no completion block: the servable's sums are sparse"
     )
     parser.add_argument(
         "--num_shards", type=int, default=1, metavar="N", help="files of posting lists (default %(default)s)"
+    )
+    parser.add_argument(
+        "--quality_queries",
+        type=int,
+        default=512,
+        metavar="N",
+        help="most queries by which the index is measured before it replaces another (default %(default)s; 0: none):"
+        " their codes are scored once more against all items; the index gets quality.json and quality.html",
+    )
+    parser.add_argument(
+        "--min_fidelity",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="least overlap of the 50 best answers with those of exact scoring, 0 to 1: an index below it is not"
+        " published (default: only report)",
     )
     parser.add_argument(
         "--progress",

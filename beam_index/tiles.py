@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from beam_index.block import TilePart, quantize
-from beam_index.geometry import CHUNK_CODES, tile_span
+from beam_index.geometry import CHUNK_CODES, Span, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import NO_RANK, RunningBest
 from beam_index.scoring import Parts, Scorer
@@ -64,15 +64,31 @@ class TileScorer:
         ranks = np.concatenate([widened(each.ranks, width) for each in scored])
         return Scored(ranks, [list(parts) for parts in zip(*(each.blocks for each in scored), strict=True)])
 
+    def scores(self, keys: np.ndarray, tile: int) -> np.ndarray:
+        """S of code keys `[n]`, 1 to CHUNK_CODES, with one tile, `[n, w]` float32; -bias of removed items."""
+        span = tile_span(tile, self.plan.num_items)
+        codes, items = self.scorer.code_parts(keys), self.scorer.item_parts(tile)
+
+        def call(first: int) -> np.ndarray:
+            own = slice(first, first + self.plan.call_codes)
+            return self._checked(keys[own], tuple(part[own] for part in codes), items, span)
+
+        return np.concatenate(list(self.callers.map(call, range(0, len(keys), self.plan.call_codes))))
+
+    def _checked(self, keys: np.ndarray, codes: Parts, items: Parts, span: Span) -> np.ndarray:
+        """S of the codes of one call with one tile, which must be finite; -bias of removed items."""
+        scores = self.scorer.scores(codes, items, span.width)[: len(keys)]
+        self.scorer.require_finite(scores, keys, range(span.start, span.stop))
+        scores[:, self.plan.removed_in(span)] = self.plan.floor
+        return scores
+
     def _score_call(self, keys: np.ndarray, codes: Parts, items: list[Parts], tiles: list[int]) -> Scored:
         """The codes of one call against all tiles; `blocks` has one part a tile."""
         plan, blocks = self.plan, []
         best = RunningBest(len(keys), plan.depth, plan.floor)
         for parts, tile in zip(items, tiles, strict=True):
             span = tile_span(tile, plan.num_items)
-            scores = self.scorer.scores(codes, parts, span.width)[: len(keys)]
-            self.scorer.require_finite(scores, keys, range(span.start, span.stop))
-            scores[:, plan.removed_in(span)] = plan.floor
+            scores = self._checked(keys, codes, parts, span)
             best.add(scores, span.start)
             if plan.block:
                 blocks.append(quantize(scores, np.float32(plan.bias)))

@@ -29,6 +29,8 @@ _VOCABULARY = "item_ids.txt"
 NO_KEY = -1
 # Lists of a row group of lists.parquet, which readers hold one at a time.
 _LISTS_A_GROUP = 4096
+# Stands for a target outside the catalogue, which has no id here: it counts as a target that every answer misses.
+_UNKNOWN_ID = ""
 
 
 class QueryModule(tf.Module):
@@ -118,6 +120,7 @@ def export(
     catalogue: dict[str, Sequence[Any]],
     queries: Sequence[np.ndarray],
     directory: str | os.PathLike[str],
+    relevant: Sequence[np.ndarray] | None = None,
 ) -> pathlib.Path:
     """Writes the export of a trained model.
 
@@ -126,6 +129,8 @@ def export(
       catalogue: columns item_id, title, genres and any others, one entry a row.
       queries: histories (rows, oldest first) whose codes an index of observed codes covers.
       directory: where to; replaced as a whole when the export is complete.
+      relevant: for each query the rows that came next, by which an index is judged, -1 for items outside the
+        catalogue; none for queries that judge nothing. None: no query judges.
 
     Raises:
       UserError: the codebooks were never started, or an item id cannot stand on a line of its own.
@@ -147,11 +152,22 @@ def export(
         _save_models(model, ids, building)
         pq.write_table(_ready_lists(model), building / "lists.parquet", row_group_size=_LISTS_A_GROUP)
         pq.write_table(pa.table(dict(catalogue)), building / "items.parquet")
-        histories = [[ids[row] for row in history] for history in queries]
-        pq.write_table(pa.table({"history": pa.array(histories, pa.list_(pa.string()))}), building / "queries.parquet")
+        pq.write_table(_queries(queries, relevant, ids), building / "queries.parquet")
         versions = {"tensorflow": tf.__version__, "sparcode": metadata.version("sparcode")}
         write_manifest(building, FORMAT, model=_describe(model), versions=versions)
     return directory
+
+
+def _queries(histories: Sequence[np.ndarray], relevant: Sequence[np.ndarray] | None, ids: Sequence[str]) -> pa.Table:
+    """One row a query: history and relevant, lists of item ids."""
+    targets = relevant if relevant is not None else [()] * len(histories)
+    if len(targets) != len(histories):
+        raise ValueError(f"there are {len(histories)} queries and targets of {len(targets)}; expected one each")
+    columns = {
+        "history": [[ids[row] for row in rows] for rows in histories],
+        "relevant": [[ids[row] if row >= 0 else _UNKNOWN_ID for row in rows] for rows in targets],
+    }
+    return pa.table({name: pa.array(values, pa.list_(pa.string())) for name, values in columns.items()})
 
 
 def _check_ids(ids: Sequence[str]) -> None:

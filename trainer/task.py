@@ -156,24 +156,32 @@ def _checksum(parts: Split, config: Config) -> str:
     return digest.hexdigest()
 
 
-def indexed_queries(parts: Split, config: Config) -> list[np.ndarray]:
-    """Histories whose codes an index of observed codes covers: each user's whole ones and random prefixes."""
+def indexed_queries(parts: Split, config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Histories whose codes an index of observed codes covers: each user's whole ones and random prefixes.
+
+    Returns:
+      The histories, and for each the validation events that came next: those of the user where the history is
+      all of training, none where it is something else. A history with such events is whole, since none of its
+      items may be answered; of others, the events that the model sees are enough.
+    """
     rng = np.random.default_rng(config.training.seed)
-    queries = []
+    nothing = np.zeros(0, np.int32)
+    queries, relevant = [], []
     for train_events, validation_events in zip(parts.train, parts.validation, strict=True):
         if not len(train_events):
             continue
         known = validation_events[validation_events >= 0]
-        queries += [train_events, np.concatenate([train_events, known])]
         ends = rng.integers(0, len(train_events), min(config.data.indexed_prefixes, len(train_events)))
-        queries += [train_events[:end] for end in np.unique(ends)]
-    return [query[-config.data.max_history :] for query in queries]
+        others = [np.concatenate([train_events, known]), *(train_events[:end] for end in np.unique(ends))]
+        queries += [train_events, *(query[-config.data.max_history :] for query in others)]
+        relevant += [validation_events, *([nothing] * len(others))]
+    return queries, relevant
 
 
 def export_trained(trained: Trained, parts: Split, directory: pathlib.Path) -> pathlib.Path:
     """Exports a trained SparCode with its catalogue and sample queries."""
-    queries = indexed_queries(parts, trained.model.config)
-    return export(trained.model, parts.catalogue.columns(), queries, directory)
+    queries, relevant = indexed_queries(parts, trained.model.config)
+    return export(trained.model, parts.catalogue.columns(), queries, directory, relevant)
 
 
 def _parser() -> argparse.ArgumentParser:

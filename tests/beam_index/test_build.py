@@ -25,7 +25,9 @@ READY = lists_table([(3, [4, 0], [2.0, 1.0]), (7, [1], [0.5])])
 
 
 def build(model, index, *options):
-    return run_here(["--model", str(model), "--output", str(index), "--no-progress", IN_MEMORY, *options])
+    return run_here(
+        ["--model", str(model), "--output", str(index), "--no-progress", "--quality_queries=0", IN_MEMORY, *options]
+    )
 
 
 def snapshot(directory: pathlib.Path) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ IN_MEMORY = "--direct_running_mode=in_memory"
 
 def build(model, index, *options):
     """Builds in this process and returns the index."""
-    run_here(["--model", str(model), "--output", str(index), "--no-progress", *options])
+    run_here(["--model", str(model), "--output", str(index), "--no-progress", "--quality_queries=0", *options])
     return index
 
 

@@ -23,7 +23,7 @@ SPACE = CodeSpace(1, 1, NUM_CODES)
 
 
 def build(model, index, *options):
-    exact = ["--direct_running_mode=in_memory", "--score_bits=32"]
+    exact = ["--direct_running_mode=in_memory", "--score_bits=32", "--quality_queries=0"]
     return run_here(["--model", str(model), "--output", str(index), "--no-progress", *exact, *options])
 
 

@@ -167,6 +167,16 @@ def random_histories(spec: TinySpec, count: int, seed: int = 0) -> list[list[str
     return [[ids[row] for row in rng.integers(0, spec.num_items, size=length)] for length in lengths]
 
 
+def random_relevant(spec: TinySpec, count: int, seed: int = 1) -> list[list[str]]:
+    """Targets of every third query, 1 to 4 items, among them "" for one outside the catalogue; none of the others."""
+    rng = np.random.default_rng(seed)
+    ids = ["", *item_ids(spec)]
+    return [
+        [] if query % 3 else [ids[at] for at in rng.choice(len(ids), rng.integers(1, 5), replace=False)]
+        for query in range(count)
+    ]
+
+
 def write_tiny_export(
     directory: pathlib.Path, spec: TinySpec = TinySpec(), signatures: Sequence[str] = ("serving_default", "rescore")
 ) -> pathlib.Path:
@@ -192,7 +202,8 @@ def _write_tables(building: pathlib.Path, spec: TinySpec) -> None:
     titles = [f"Film {row}" for row in range(spec.num_items)]
     genres = [["Drama"] if row % 2 else ["Comedy", "Drama"] for row in range(spec.num_items)]
     pq.write_table(pa.table({"item_id": item_ids(spec), "title": titles, "genres": genres}), building / "items.parquet")
-    pq.write_table(pa.table({"history": random_histories(spec, 30)}), building / "queries.parquet")
+    queries = {"history": random_histories(spec, 30), "relevant": random_relevant(spec, 30)}
+    pq.write_table(pa.table(queries), building / "queries.parquet")
     lists = ready_lists(spec)
     columns = {
         "key": pa.array(list(lists), pa.int64()),

@@ -165,6 +165,7 @@ def test_what_else_an_export_holds(tmp_path):
     assert items == CATALOGUE
     histories = pq.read_table(tmp_path / "export" / "queries.parquet").column("history").to_pylist()
     assert histories == [[f"item {row}" for row in query] for query in queries]
+    assert relevant_of(tmp_path / "export") == [[]] * 5
     described = read_manifest(tmp_path / "export", FORMAT)["model"]
     assert described["num_slots"] == 3
     assert described["bias"] == float(model.bias)
@@ -173,6 +174,21 @@ def test_what_else_an_export_holds(tmp_path):
     assert len(lists) == 0
     kinds = {"key": pa.int64(), "items": pa.list_(pa.int32()), "scores": pa.list_(pa.float32())}
     assert {field.name: field.type for field in lists.schema} == kinds
+
+
+def relevant_of(directory) -> list[list[str]]:
+    return pq.read_table(directory / "queries.parquet").column("relevant").to_pylist()
+
+
+def test_targets_of_queries_are_written_and_those_outside_the_catalogue_have_no_id(tmp_path):
+    model = small_model(small_config())
+    targets = [np.array([3, -1, 4]), np.zeros(0, np.int32)]
+    export(model, CATALOGUE, random_sequences(2), tmp_path / "export", targets)
+    assert relevant_of(tmp_path / "export") == [["item 3", "", "item 4"], []]
+    kind = pq.read_schema(tmp_path / "export" / "queries.parquet").field("relevant").type
+    assert kind == pa.list_(pa.string())
+    with pytest.raises(ValueError, match=r"there are 3 queries and targets of 2"):
+        export(model, CATALOGUE, random_sequences(3), tmp_path / "export", targets)
 
 
 def test_a_model_without_codes_and_ids_that_cannot_stand_are_refused(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from protos.artifact import read_manifest
 from protos.errors import UserError
+from tests.support.models import small_config, walks_split
 from trainer import task
 from trainer.export import FORMAT
 
@@ -27,6 +28,18 @@ def run(job_dir, model: str, **flags) -> None:
     values = SMALL | {name.replace("__", "."): value for name, value in flags.items()}
     flat = [part for name, value in values.items() for part in (f"--{name}", str(value))]
     task.main(["--data", DATA, "--job-dir", str(job_dir), "--model", model, *flat])
+
+
+def test_validation_events_judge_the_whole_training_history_and_no_other_query():
+    parts = walks_split(users=5)
+    queries, relevant = task.indexed_queries(parts, small_config())
+    assert len(queries) == len(relevant) > 10
+    judging = [(query.tolist(), rows.tolist()) for query, rows in zip(queries, relevant, strict=True) if len(rows)]
+    assert judging == [
+        (events.tolist(), later.tolist()) for events, later in zip(parts.train, parts.validation, strict=True)
+    ]
+    assert max(len(events) for events in parts.train) > 6
+    assert max(len(query) for query, rows in zip(queries, relevant, strict=True) if not len(rows)) == 6
 
 
 @pytest.mark.parametrize("model", ["two_tower", "late_interaction"])
