@@ -10,7 +10,7 @@ import numpy as np
 
 from beam_index.block_files import block_file
 from beam_index.files import read_file
-from beam_index.geometry import CHUNK_CODES, SPAN_TILES, TILE_ITEMS, Span, chunk_count, chunk_span, tiles_of
+from beam_index.geometry import CHUNK_CODES, SPAN_TILES, TILE_ITEMS, Span, chunk_count, chunk_span, tile_span, tiles_of
 from beam_index.plan import Plan
 from beam_index.tiles import TileScorer
 from protos.index_pb2 import BlockTile
@@ -97,7 +97,7 @@ class InBlock:
 
     def _read(self, span: int) -> dict[int, tuple[np.ndarray, ...]]:
         """Tile -> offset `[D, 1]`, scale `[D, 1]` and levels `[D, w]` of the codes wanted, of one span."""
-        parts = {tile: [] for tile in tiles_of(span, self._num_items)}
+        parts = {tile: [_nothing(tile, self._num_items)] for tile in tiles_of(span, self._num_items)}
         for chunk in np.unique(self._rows // CHUNK_CODES):
             name = block_file(int(chunk), span, self._num_codes, self._num_items)
             wanted = self._rows[self._rows // CHUNK_CODES == chunk] - chunk * CHUNK_CODES
@@ -105,6 +105,12 @@ class InBlock:
                 message = BlockTile.FromString(record)
                 parts[message.first_item // TILE_ITEMS].append(_wanted(message, wanted))
         return {tile: tuple(np.concatenate(part) for part in zip(*found, strict=True)) for tile, found in parts.items()}
+
+
+def _nothing(tile: int, num_items: int) -> tuple[np.ndarray, ...]:
+    """What `_wanted` gives of no codes."""
+    none = np.zeros((0, 1), np.float32)
+    return none, none, np.zeros((0, tile_span(tile, num_items).width), np.uint8)
 
 
 def _wanted(tile: BlockTile, rows: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -157,7 +157,7 @@ def test_a_failing_build_leaves_the_old_index_as_it_was(residual_export, tmp_pat
     [
         ("postings", None, RuntimeError, r"codes_scored is 3, its files hold 2"),
         ("postings", READY, UserError, r"runner lost records: the files hold 1 ready lists, expected 2; no index"),
-        ("block", READY, UserError, r"runner lost records: the block holds 0 items"),
+        ("block", READY, UserError, r"runner lost records: block-00000-of-00001.tfrecord of the block has 0 bytes"),
     ],
 )
 def test_files_that_hold_less_than_was_made_are_no_index(tmp_path, monkeypatch, kind, ready, error, message):
@@ -166,7 +166,8 @@ def test_files_that_hold_less_than_was_made_are_no_index(tmp_path, monkeypatch, 
     def lossy(path, records):
         write_records(path, list(records)[:-1] if path.name.startswith(kind) else records)
 
-    monkeypatch.setattr("beam_index.pipeline.write_records", lossy)
+    for module in ("pipeline", "block_files"):
+        monkeypatch.setattr(f"beam_index.{module}.write_records", lossy)
     with pytest.raises(error, match=message):
         build(export, tmp_path / "index", *(["--no_block"] if kind == "postings" else []))
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
