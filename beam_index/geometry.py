@@ -41,6 +41,16 @@ def chunk_count(num_codes: int) -> int:
     return -(-num_codes // CHUNK_CODES)
 
 
+def tile_of(row: int) -> int:
+    """The tile that a catalogue row is in."""
+    return row // TILE_ITEMS
+
+
+def call_width(num_items: int) -> int:
+    """Items of whole calls for so many."""
+    return -(-num_items // CALL_ITEMS) * CALL_ITEMS
+
+
 def span_count(num_items: int) -> int:
     """Number of spans of a catalogue."""
     return -(-tile_count(num_items) // SPAN_TILES)

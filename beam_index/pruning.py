@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, tile_span
+from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, call_width, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import RunningBest, best_ranks, rows_of, to_ranks
 from beam_index.saved_model import compiled, one_thread_session
@@ -37,6 +37,7 @@ class Pruner:
                 f"the scorer of {plan.model} has no signature 'items', which --candidates needs; export the model again"
             )
         tiles = [self._tiles.scorer.item_parts(tile) for tile in range(plan.num_tiles)]
+        # Only the last tile is filled up.
         self._items = tuple(np.concatenate(parts)[: plan.num_items] for parts in zip(*tiles, strict=True))
         self._proxy = Proxy(self._items)
 
@@ -73,7 +74,7 @@ class Pruner:
 
     def _exact(self, codes: Parts, rows: np.ndarray) -> np.ndarray:
         """Exact scores `[CHUNK_CODES, w]` of a chunk with some items."""
-        items = self._gathered(rows, CALL_ITEMS)
+        items = self._gathered(rows)
         calls = range(0, CHUNK_CODES, self._plan.call_codes)
         scored = self._tiles.callers.map(
             lambda first: self._tiles.scorer.scores(
@@ -87,14 +88,14 @@ class Pruner:
         """Exact ranks `[1, <= depth]` of one code with its candidates, ascending."""
         plan = self._plan
         own = tuple(part[code : code + 1] for part in codes)
-        scores = self._tiles.scorer.scores(own, self._gathered(rows, CALL_ITEMS), len(rows))
+        scores = self._tiles.scorer.scores(own, self._gathered(rows), len(rows))
         self._tiles.scorer.require_finite(scores, np.array([key]), rows)
         keep = scores[0] > plan.floor
         return np.sort(best_ranks([to_ranks(scores[0][keep], rows[keep])[None]], plan.depth), axis=1)
 
-    def _gathered(self, rows: np.ndarray, multiple: int) -> Parts:
-        """The parts of some items, filled up with repetitions to a multiple of a call."""
-        filled = np.resize(rows, -(-len(rows) // multiple) * multiple)
+    def _gathered(self, rows: np.ndarray) -> Parts:
+        """The parts of some items, filled up with repetitions to whole calls."""
+        filled = np.resize(rows, call_width(len(rows)))
         return tuple(part[filled] for part in self._items)
 
 

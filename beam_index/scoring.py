@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, TILE_ITEMS, tile_span
+from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, call_width, tile_span
 from beam_index.plan import Plan
 from beam_index.saved_model import SavedModel
 from protos.errors import UserError
@@ -47,13 +47,13 @@ class Scorer:
         return tuple(self._codes(np.resize(keys, CHUNK_CODES)))
 
     def item_parts(self, tile: int) -> Parts:
-        """The parts of a tile: tensors `[TILE_ITEMS, ...]`, of which the last tile repeats its last item."""
+        """The parts of a tile: tensors `[w, ...]`, filled up to whole calls by repeating the last item."""
         with self._lock:  # who comes second finds what the first has made
             return self._cached(tile)
 
     def _make_item_parts(self, tile: int) -> Parts:
         items = tile_span(tile, self._plan.num_items)
-        rows = np.arange(items.start, items.start + TILE_ITEMS, dtype=np.int32)
+        rows = np.arange(items.start, items.start + call_width(items.width), dtype=np.int32)
         return tuple(self._items(np.minimum(rows, items.stop - 1)))
 
     def scores(self, codes: Parts, items: Parts, width: int) -> np.ndarray:
@@ -73,7 +73,7 @@ class Scorer:
         Raises:
           UserError: the scorer gave another shape than it should.
         """
-        scores = np.empty((len(codes[0]), -(-width // CALL_ITEMS) * CALL_ITEMS), np.float32)
+        scores = np.empty((len(codes[0]), call_width(width)), np.float32)
         for first in range(0, width, CALL_ITEMS):
             span = slice(first, first + CALL_ITEMS)
             scores[:, span] = self._call(codes, tuple(part[span] for part in items))

@@ -146,7 +146,7 @@ def export(
             " (quantizer.warmup_epochs) and stopped; train for more epochs (training.epochs)"
         )
     ids = [str(item) for item in catalogue["item_id"]]
-    _check_ids(ids)
+    check_ids(ids)
     directory = pathlib.Path(directory)
     with new_artifact(directory) as building:
         _save_models(model, ids, building)
@@ -170,7 +170,8 @@ def _queries(histories: Sequence[np.ndarray], relevant: Sequence[np.ndarray] | N
     return pa.table({name: pa.array(values, pa.list_(pa.string())) for name, values in columns.items()})
 
 
-def _check_ids(ids: Sequence[str]) -> None:
+def check_ids(ids: Sequence[str]) -> None:
+    """Raises UserError unless every id is one line of text, not empty."""
     for row, item in enumerate(ids):
         if not item or "\n" in item or "\r" in item:
             raise UserError(f"item id {item!r} in row {row} of the catalogue: an id is one line of text, not empty")

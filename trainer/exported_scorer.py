@@ -32,7 +32,7 @@ class ScorerModule(tf.Module):
         self.weights = [(each.quantizer.variables, each.scorer.variables, each.bias) for each in model.members]
         rows = tf.range(model.num_items)
         self.tables = tf.nest.map_structure(_table, tf.nest.flatten(model.item_rows(rows)))
-        self.ids, self.encoders = [], []
+        self.ids = []
         keys, items = tf.TensorSpec([None], tf.int64, name="keys"), tf.TensorSpec([None], tf.int32, name="items")
         tokens = tf.TensorSpec([None, model.num_query_tokens, model.config.tokenizer.dim], tf.float32, name="tokens")
         candidates = tf.TensorSpec([None, None], tf.int32, name="items")
@@ -53,7 +53,10 @@ class ScorerModule(tf.Module):
         }
         if model.config.features.items:
             self.ids = [_table(tf.gather(each.item_embeddings, rows)) for each in model.members]
-            self.encoders = [each.item_features.fitted.encoders for each in model.members]
+            # The encoders' tables of categories are no variables.
+            self.features = [
+                (each.item_features.fitted.encoders, each.item_features.sum.variables) for each in model.members
+            ]
             self.functions["embed"] = _embed(model)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from beam_index.block_files import block_file
 from beam_index.files import read_file
-from beam_index.geometry import CHUNK_CODES, SPAN_TILES, TILE_ITEMS, Span, chunk_count, chunk_span, tile_span, tiles_of
+from beam_index.geometry import CHUNK_CODES, SPAN_TILES, Span, chunk_count, chunk_span, tile_of, tile_span, tiles_of
 from beam_index.plan import Plan
 from beam_index.tiles import TileScorer
 from protos.index_pb2 import BlockTile
@@ -57,7 +57,7 @@ class Scored:
         values = np.empty((len(self.keys), items.width), np.float32)
         for chunk in range(chunk_count(len(self.keys))):
             codes = chunk_span(chunk, len(self.keys))
-            scores = self._tiles.scores(self.keys[codes.start : codes.stop], items.start // TILE_ITEMS)
+            scores = self._tiles.scores(self.keys[codes.start : codes.stop], tile_of(items.start))
             values[codes.start : codes.stop] = np.maximum(scores + self._bias, np.float32(0))
         return values
 
@@ -88,7 +88,7 @@ class InBlock:
         Raises:
           UserError: a file of the block is missing, damaged or of another shape.
         """
-        tile = items.start // TILE_ITEMS
+        tile = tile_of(items.start)
         if tile // SPAN_TILES != self._span:
             self._span = tile // SPAN_TILES
             self._tiles = self._read(self._span)
@@ -103,7 +103,7 @@ class InBlock:
             wanted = self._rows[self._rows // CHUNK_CODES == chunk] - chunk * CHUNK_CODES
             for record in read_file(self._directory / name):
                 message = BlockTile.FromString(record)
-                parts[message.first_item // TILE_ITEMS].append(_wanted(message, wanted))
+                parts[tile_of(message.first_item)].append(_wanted(message, wanted))
         return {tile: tuple(np.concatenate(part) for part in zip(*found, strict=True)) for tile, found in parts.items()}
 
 

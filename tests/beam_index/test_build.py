@@ -187,7 +187,7 @@ def test_a_scorer_of_another_shape_is_named(tmp_path):
     table = np.ones((3, 5), np.float32)
     export = replace_scorer(write_table_export(tmp_path / "export", table), FlatScorer(table))
     with pytest.raises(
-        UserError, match=r"gave float32 \[65536\] for 256 codes and 256 items; expected float32 \[codes, items"
+        UserError, match=r"gave float32 \[65536\] for 64 codes and 1024 items; expected float32 \[codes, items"
     ):
         build(export, tmp_path / "index")
 

@@ -162,7 +162,7 @@ def test_the_check_of_a_wide_catalogue_is_that_of_its_oracle(wide_export, tmp_pa
 
 def test_a_build_has_its_quality_among_the_files_of_its_manifest(residual_export, tmp_path):
     report = build(residual_export, tmp_path / "index", "--postings_per_code=5")
-    manifest = read_manifest(tmp_path / "index", "sparcode.index/2")
+    manifest = read_manifest(tmp_path / "index", "sparcode.index/3")
     assert {"quality.json", "quality.html"} <= set(manifest["files"])
     found = json.loads((tmp_path / "index" / "quality.json").read_text())
     assert found == json.loads(check(residual_export, tmp_path / "index").to_json())
