@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from beam_index.block import TilePart, block_tile
 from beam_index.files import read_file, shard_name, write_records
-from beam_index.geometry import CHUNK_CODES, TILE_ITEMS, chunk_count, span_count, tiles_of
+from beam_index.geometry import CHUNK_CODES, chunk_count, span_count, tile_of, tile_span, tiles_of
 from beam_index.plan import Plan
 from protos.index_pb2 import BlockTile
 
@@ -36,7 +36,7 @@ def write_block(
     """
     kept = dict(_records(pathlib.Path(base))) if base and len(scored) < len(tiles_of(span, plan.num_items)) else {}
     records = (
-        block_tile(chunk * CHUNK_CODES, tile * TILE_ITEMS, scored[tile]).SerializeToString()
+        block_tile(chunk * CHUNK_CODES, tile_span(tile, plan.num_items).start, scored[tile]).SerializeToString()
         if tile in scored
         else kept[tile]
         for tile in tiles_of(span, plan.num_items)
@@ -46,4 +46,4 @@ def write_block(
 
 def _records(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
     for record in read_file(path):
-        yield BlockTile.FromString(record).first_item // TILE_ITEMS, record
+        yield tile_of(BlockTile.FromString(record).first_item), record

@@ -13,6 +13,7 @@ from beam_index.files import read_file
 from beam_index.geometry import CHUNK_CODES, SPAN_TILES, Span, chunk_count, chunk_span, tile_of, tile_span, tiles_of
 from beam_index.plan import Plan
 from beam_index.tiles import TileScorer
+from protos.errors import UserError
 from protos.index_pb2 import BlockTile
 
 
@@ -103,8 +104,19 @@ class InBlock:
             wanted = self._rows[self._rows // CHUNK_CODES == chunk] - chunk * CHUNK_CODES
             for record in read_file(self._directory / name):
                 message = BlockTile.FromString(record)
-                parts[tile_of(message.first_item)].append(_wanted(message, wanted))
+                parts[self._number(message)].append(_wanted(message, wanted))
         return {tile: tuple(np.concatenate(part) for part in zip(*found, strict=True)) for tile, found in parts.items()}
+
+    def _number(self, message: BlockTile) -> int:
+        """The tile that a message is of."""
+        tile = tile_of(message.first_item)
+        expected = tile_span(tile, self._num_items)
+        if (message.first_item, message.num_items) != (expected.start, expected.width):
+            raise UserError(
+                f"index {self._directory}: its block has a tile of {message.num_items} items from item"
+                f" {message.first_item} on, expected {expected.width} from item {expected.start} on; build it again"
+            )
+        return tile
 
 
 def _nothing(tile: int, num_items: int) -> tuple[np.ndarray, ...]:

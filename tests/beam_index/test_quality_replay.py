@@ -84,7 +84,9 @@ def test_no_queries_have_no_answers(models, tmp_path):
 
 def test_a_block_of_other_tiles_is_named(models, tmp_path):
     index = write_tiny_index(tmp_path / "index", models["residual"], TinyIndexSpec(tile_items=8))
-    with pytest.raises(UserError, match=r"first item, items, codes\) \(0, 8, 12\), expected \(0, 16, 12\); build it"):
+    with pytest.raises(
+        UserError, match=r"block has a tile of 8 items from item 0 on, expected 16 from item 0 on; build"
+    ):
         replayed(models["residual"], index, HISTORIES, 5)
 
 
