@@ -23,7 +23,7 @@ from apache_beam.runners.runner import PipelineResult
 from beam_index.files import RECORDS, discard_unfinished
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
 from beam_index.options import BuildOptions, parse
-from beam_index.pipeline import CODES_SCORED, COUNTERS, POSTINGS_WRITTEN, build
+from beam_index.pipeline import CODES_SCORED, COUNTERS, PAIRS_SCORED, POSTINGS_WRITTEN, build
 from beam_index.plan import Plan, make_plan
 from beam_index.progress import Journal, shown
 from beam_index.quality import CheckOptions, Quality, measure, require_fidelity, require_queries, write_report
@@ -42,12 +42,14 @@ class Report:
     Attributes:
       directory: of the index.
       manifest: its `manifest.json`.
+      pairs: of code and item that the scorer scored.
       seconds: wall time of the build.
       quality: of the index; None where it was not measured.
     """
 
     directory: pathlib.Path
     manifest: Mapping[str, Any]
+    pairs: int
     seconds: float
     quality: Quality | None = None
 
@@ -65,6 +67,7 @@ class Report:
             [
                 f"index             {self.directory}",
                 f"codes             {counts['codes']:,} ({options['codes']}), {counts['empty_lists']:,} lists empty",
+                f"pairs scored      {self.pairs:,}",
                 f"ready lists       {counts['ready_lists']:,}",
                 f"postings          {counts['postings']:,}, {counts['postings'] / lists:.1f} a list",
                 f"items in no list  {counts['items_in_no_list']:,} of {self.manifest['items']:,}",
@@ -111,7 +114,7 @@ def run_here(argv: Sequence[str]) -> Report:
         _reconcile(counts, result)
         quality = measured_by and _measured(plan, measured_by, options.min_fidelity)
         manifest = write_index_manifest(plan, export, counts)
-    return Report(options.output, manifest, time.monotonic() - start, quality)
+    return Report(options.output, manifest, _counted(result, PAIRS_SCORED), time.monotonic() - start, quality)
 
 
 def _measured_by(options: BuildOptions) -> CheckOptions | None:
@@ -183,10 +186,15 @@ def _last_user_error(stack_trace: str) -> str | None:
 def _reconcile(counts: Counts, result: PipelineResult) -> None:
     """Raises RuntimeError where the files hold more or less than the workers counted."""
     for name, found in ((CODES_SCORED, counts.codes), (POSTINGS_WRITTEN, counts.postings)):
-        metrics = result.metrics().query(MetricsFilter().with_namespace(COUNTERS).with_name(name))["counters"]
-        expected = sum(metric.result for metric in metrics)
+        expected = _counted(result, name)
         if found != expected:
             raise RuntimeError(f"the index written does not add up: {name} is {expected}, its files hold {found}")
+
+
+def _counted(result: PipelineResult, name: str) -> int:
+    """What the workers counted under a name."""
+    metrics = result.metrics().query(MetricsFilter().with_namespace(COUNTERS).with_name(name))["counters"]
+    return sum(metric.result for metric in metrics)
 
 
 def _run_quietly(argv: Sequence[str]) -> Report:

@@ -13,7 +13,7 @@ import os
 import numpy as np
 
 from beam_index.block_files import block_file, write_block
-from beam_index.geometry import TILE_ITEMS, span_count, tiles_of
+from beam_index.geometry import TILE_ITEMS, items_of, span_count, tiles_of
 from beam_index.plan import Plan
 from beam_index.postings import NO_RANK, best_ranks, rows_of
 from beam_index.ranks import UNKNOWN, read_ranks
@@ -26,8 +26,11 @@ class Updater:
     def __init__(self, plan: Plan) -> None:
         self._plan, self._tiles = plan, TileScorer(plan)
 
-    def ranks(self, chunk: int, _: int, keys: np.ndarray, num_codes: int) -> np.ndarray:
-        """The best ranks `[n, depth]` of the codes of a chunk, `keys [n]`; writes the chunk's files of the block."""
+    def ranks(self, chunk: int, _: int, keys: np.ndarray, num_codes: int) -> tuple[np.ndarray, int]:
+        """The best ranks `[n, depth]` of the codes of a chunk, `keys [n]`, and how many pairs were scored.
+
+        Writes the chunk's files of the block.
+        """
         plan = self._plan
         base = read_ranks(plan.base.directory, chunk, keys, num_codes)
         stale = np.array(plan.base.stale_tiles, np.int64)
@@ -41,7 +44,8 @@ class Updater:
             whole = self._tiles.score(keys, range(plan.num_tiles)).ranks
             merged[short] = NO_RANK
             merged[short, : whole.shape[1]] = whole[short]
-        return merged
+        pairs = len(keys) * (items_of(changed, plan.num_items) + plan.num_items * bool(short.any()))
+        return merged, pairs
 
     def _write_block(self, chunk: int, num_codes: int, scored: dict) -> None:
         plan = self._plan

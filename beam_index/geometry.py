@@ -7,7 +7,7 @@ over workers and files: a sum of floats can depend on the shape of the matrix it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -77,6 +77,11 @@ class Span:
 def tile_span(tile: int, num_items: int) -> Span:
     """Catalogue rows of a tile; the last tile may be narrower."""
     return Span(tile * TILE_ITEMS, min((tile + 1) * TILE_ITEMS, num_items))
+
+
+def items_of(tiles: Iterable[int], num_items: int) -> int:
+    """Number of items of some tiles."""
+    return sum(tile_span(tile, num_items).width for tile in tiles)
 
 
 def chunk_span(chunk: int, num_codes: int) -> Span:

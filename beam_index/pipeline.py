@@ -26,7 +26,16 @@ from beam_index.block_files import write_block
 from beam_index.codes import Codes
 from beam_index.delta import Updater
 from beam_index.files import lost_records, shard_name, write_records
-from beam_index.geometry import Span, chunk_count, chunk_span, cut_by_shard, shard_span, span_count, tiles_of
+from beam_index.geometry import (
+    Span,
+    chunk_count,
+    chunk_span,
+    cut_by_shard,
+    items_of,
+    shard_span,
+    span_count,
+    tiles_of,
+)
 from beam_index.limits import require_block_fits
 from beam_index.plan import Plan
 from beam_index.postings import BestRanks, Merged, posting_list
@@ -41,6 +50,7 @@ from protos.postings import Postings, encode
 COUNTERS = "beam_index"
 CODES_SCORED = "codes_scored"
 POSTINGS_WRITTEN = "postings_written"
+PAIRS_SCORED = "pairs_scored"
 
 
 class Work(NamedTuple):
@@ -115,7 +125,9 @@ class Score(beam.DoFn):
     def process(self, work: Work, keys: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Does one piece; `keys [C]` are the keys of all codes."""
         codes = chunk_span(work.chunk, len(keys))
-        yield work.chunk, self._worker.ranks(work.chunk, work.span, keys[codes.start : codes.stop], len(keys))
+        ranks, pairs = self._worker.ranks(work.chunk, work.span, keys[codes.start : codes.stop], len(keys))
+        Metrics.counter(COUNTERS, PAIRS_SCORED).inc(pairs)
+        yield work.chunk, ranks
         self._journal.done()
 
 
@@ -125,13 +137,16 @@ class Exhaustive:
     def __init__(self, plan: Plan) -> None:
         self._plan, self._tiles = plan, TileScorer(plan)
 
-    def ranks(self, chunk: int, span: int, keys: np.ndarray, num_codes: int) -> np.ndarray:
-        """The best ranks `[n, <= depth]` of the codes of a chunk, `keys [n]`, in a span; writes that span's block."""
+    def ranks(self, chunk: int, span: int, keys: np.ndarray, num_codes: int) -> tuple[np.ndarray, int]:
+        """The best ranks `[n, <= depth]` of a chunk's codes, `keys [n]`, in a span, and how many pairs were scored.
+
+        Writes that span's block, if there is to be one.
+        """
         tiles = tiles_of(span, self._plan.num_items)
         ranks, blocks = self._tiles.score(keys, tiles)
         if self._plan.block:
             write_block(self._plan, chunk, span, num_codes, dict(zip(tiles, blocks, strict=True)))
-        return ranks
+        return ranks, len(keys) * items_of(tiles, self._plan.num_items)
 
 
 def _worker(plan: Plan) -> Exhaustive | Pruner | Updater:

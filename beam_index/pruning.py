@@ -41,8 +41,11 @@ class Pruner:
         self._items = tuple(np.concatenate(parts)[: plan.num_items] for parts in zip(*tiles, strict=True))
         self._proxy = Proxy(self._items)
 
-    def ranks(self, chunk: int, _: int, keys: np.ndarray, num_codes: int) -> np.ndarray:
-        """The best ranks `[n, <= depth]` of the codes of a chunk, `keys [n]`, among their candidates."""
+    def ranks(self, chunk: int, _: int, keys: np.ndarray, num_codes: int) -> tuple[np.ndarray, int]:
+        """The best ranks `[n, <= depth]` of the codes of a chunk, `keys [n]`, among their candidates.
+
+        And how many pairs were scored exactly, those that the proxy was fitted to included.
+        """
         codes = self._tiles.scorer.code_parts(keys)
         candidates = self._candidates(codes, len(keys))
         rows = [candidates[code] for code in range(len(keys))]
@@ -50,7 +53,8 @@ class Pruner:
             self._tiles.callers.map(lambda code: self._rank(keys[code], code, codes, rows[code]), range(len(keys)))
         )
         width = max(each.shape[1] for each in ranks)
-        return np.concatenate([widened(each, width) for each in ranks])
+        pairs = candidates.size + len(keys) * len(self._proxy.sample)
+        return np.concatenate([widened(each, width) for each in ranks]), pairs
 
     def _candidates(self, codes: Parts, num_codes: int) -> np.ndarray:
         """Catalogue rows `[num_codes, R]`, ascending, of the items that the proxy scores best."""
