@@ -148,12 +148,12 @@ def freshness(work: pathlib.Path, model: pathlib.Path) -> dict[str, Any]:
     options = ["--updatable", "--no-progress", "--quality_queries=0"]
     measured(["--model", str(model), "--output", str(base), "--updatable"])
     items = _in_process(_new_item, model, work / "new.parquet")
+    extended, fresh, servable = work / "extended", work / "fresh", work / "servable" / "1"
     start = time.perf_counter()
     commands = [
-        ["trainer.extend", "--model", model, "--items", items, "--output", work / "extended"],
-        ["beam_index.build", "--model", work / "extended", "--base_index", base, "--output", work / "fresh", *options],
-        ["serving.export", "--model", work / "extended", "--index", work / "fresh", "--output", work / "servable" / "1"]
-        + ["--overwrite"],
+        ["trainer.extend", "--model", model, "--items", items, "--output", extended],
+        ["beam_index.build", "--model", extended, "--base_index", base, "--output", fresh, *options],
+        ["serving.export", "--model", extended, "--index", fresh, "--output", servable, "--overwrite"],
     ]
     seconds = {}
     for command in commands:
@@ -161,9 +161,9 @@ def freshness(work: pathlib.Path, model: pathlib.Path) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", *map(str, command)], check=True, stdout=subprocess.DEVNULL)
         seconds[command[0]] = time.perf_counter() - began
     total = time.perf_counter() - start
-    full = measured(["--model", str(work / "extended"), "--output", str(work / "full"), "--updatable"])
+    full = measured(["--model", str(extended), "--output", str(work / "full"), "--updatable"])
     return {
-        "delta_equal": _bytes(work / "fresh") == _bytes(work / "full"),
+        "delta_equal": _bytes(fresh) == _bytes(work / "full"),
         "fresh_seconds": total,
         "fresh_steps": seconds,
         "full_build_seconds": full["seconds"],

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/index.proto\x12\x0esparcode.index\"s\n\x0bPostingList\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\x11\n\tthreshold\x18\x02 \x01(\x02\x12\x11\n\x05items\x18\x03 \x03(\x05\x42\x02\x10\x01\x12\x12\n\x06scores\x18\x04 \x03(\x02\x42\x02\x10\x01\x12\r\n\x05scale\x18\x05 \x01(\x02\x12\x0e\n\x06levels\x18\x06 \x01(\x0c\"}\n\tBlockTile\x12\x12\n\nfirst_item\x18\x01 \x01(\x05\x12\x11\n\tnum_items\x18\x02 \x01(\x05\x12\x12\n\nfirst_code\x18\x06 \x01(\x05\x12\x12\n\x06offset\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x11\n\x05scale\x18\x04 \x03(\x02\x42\x02\x10\x01\x12\x0e\n\x06values\x18\x05 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/index.proto\x12\x0esparcode.index\"\xa9\x01\n\x0bPostingList\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\x11\n\tthreshold\x18\x02 \x01(\x02\x12\x11\n\x05items\x18\x03 \x03(\x05\x42\x02\x10\x01\x12\x12\n\x06scores\x18\x04 \x03(\x02\x42\x02\x10\x01\x12\r\n\x05scale\x18\x05 \x01(\x02\x12\x0e\n\x06levels\x18\x06 \x01(\x0c\x12\x0c\n\x04rows\x18\x07 \x01(\x0c\x12\x13\n\x0blevel_bytes\x18\x08 \x01(\x05\x12\x11\n\trow_bytes\x18\t \x01(\x05\"}\n\tBlockTile\x12\x12\n\nfirst_item\x18\x01 \x01(\x05\x12\x11\n\tnum_items\x18\x02 \x01(\x05\x12\x12\n\nfirst_code\x18\x06 \x01(\x05\x12\x12\n\x06offset\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x11\n\x05scale\x18\x04 \x03(\x02\x42\x02\x10\x01\x12\x0e\n\x06values\x18\x05 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOCKTILE'].fields_by_name['offset']._serialized_options = b'\020\001'
   _globals['_BLOCKTILE'].fields_by_name['scale']._loaded_options = None
   _globals['_BLOCKTILE'].fields_by_name['scale']._serialized_options = b'\020\001'
-  _globals['_POSTINGLIST']._serialized_start=38
-  _globals['_POSTINGLIST']._serialized_end=153
-  _globals['_BLOCKTILE']._serialized_start=155
-  _globals['_BLOCKTILE']._serialized_end=280
+  _globals['_POSTINGLIST']._serialized_start=39
+  _globals['_POSTINGLIST']._serialized_end=208
+  _globals['_BLOCKTILE']._serialized_start=210
+  _globals['_BLOCKTILE']._serialized_end=335
 # @@protoc_insertion_point(module_scope)

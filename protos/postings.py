@@ -13,6 +13,9 @@ from protos.index_pb2 import PostingList
 # Bits of a stored score: 32 is a float, fewer are levels of the list's scale.
 SCORE_BITS = (8, 16, 32)
 _LEVEL_TYPES = {1: np.dtype("u1"), 2: np.dtype("<u2")}
+_ROWS = np.dtype("<u4")
+# Rows below this take three bytes.
+_SMALL_ROWS = 2**24
 
 
 class Postings(NamedTuple):
@@ -38,17 +41,18 @@ def encode(postings: Postings, bits: int) -> PostingList:
     no posting vanishes. Items whose levels tie are put in the order of their rows.
     """
     message = PostingList(key=postings.key, threshold=postings.threshold)
-    items = postings.items
-    if bits == 32 or not len(items):
+    if bits == 32 or not len(postings.items):
+        message.items.extend(postings.items.tolist())
         message.scores.extend(postings.scores.tolist())
-    else:
-        kind, top = _LEVEL_TYPES[bits // 8], np.float32(2**bits - 1)
-        scale = max(postings.scores[0] / top, np.finfo(np.float32).smallest_normal)
-        levels = np.clip(np.rint(postings.scores / scale), 1, top).astype(kind)
-        order = np.lexsort((items, -levels.astype(np.int32)))
-        items = items[order]
-        message.scale, message.levels = scale, levels[order].tobytes()
-    message.items.extend(items.tolist())
+        return message
+    kind, top = _LEVEL_TYPES[bits // 8], np.float32(2**bits - 1)
+    scale = max(postings.scores[0] / top, np.finfo(np.float32).smallest_normal)
+    levels = np.clip(np.rint(postings.scores / scale), 1, top).astype(kind)
+    order = np.lexsort((postings.items, -levels.astype(np.int32)))
+    rows = postings.items[order].astype(_ROWS)
+    message.scale, message.levels, message.level_bytes = scale, levels[order].tobytes(), kind.itemsize
+    message.row_bytes = 3 if rows.max() < _SMALL_ROWS else 4
+    message.rows = rows.view(np.uint8).reshape(-1, 4)[:, : message.row_bytes].tobytes()
     return message
 
 
@@ -58,21 +62,25 @@ def decode(message: PostingList, index: str | os.PathLike[str]) -> Postings:
     Raises:
       UserError: it has not one finite score above 0 an item.
     """
-    items = np.array(message.items, np.int32)
-    scores = _scores(message, len(items))
-    if scores is None:
-        fault = f"{len(items)} items and {len(message.levels)} bytes of scores, expected one or two bytes an item"
-    elif len(items) != len(scores) or not bool((np.isfinite(scores) & (scores > 0)).all()):
-        fault = f"{len(items)} items and {len(scores)} scores, expected one finite score above 0 for each item"
-    else:
-        return Postings(message.key, message.threshold, items, scores)
-    raise UserError(f"index {index} contradicts itself: list {message.key} has {fault}; build the index again")
+    items, scores = _compact(message) if message.level_bytes else _whole(message)
+    if len(items) != len(scores) or not bool((np.isfinite(scores) & (scores > 0)).all()):
+        raise UserError(
+            f"index {index} contradicts itself: list {message.key} has {len(items)} items and {len(scores)} scores,"
+            " expected one finite score above 0 for each item; build the index again"
+        )
+    return Postings(message.key, message.threshold, items, scores)
 
 
-def _scores(message: PostingList, count: int) -> np.ndarray | None:
-    if not message.levels:
-        return np.array(message.scores, np.float32)
-    kind = _LEVEL_TYPES.get(len(message.levels) // max(count, 1))
-    if kind is None or len(message.levels) != count * kind.itemsize:
-        return None
-    return np.frombuffer(message.levels, kind).astype(np.float32) * np.float32(message.scale)
+def _whole(message: PostingList) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(message.items, np.int32), np.array(message.scores, np.float32)
+
+
+def _compact(message: PostingList) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and scores; none of what is not whole numbers of its size."""
+    kind, width = _LEVEL_TYPES.get(message.level_bytes), message.row_bytes
+    if kind is None or width not in (3, 4) or len(message.levels) % kind.itemsize or len(message.rows) % width:
+        return np.zeros(1, np.int32), np.zeros(0, np.float32)
+    rows = np.zeros((len(message.rows) // width, 4), np.uint8)
+    rows[:, :width] = np.frombuffer(message.rows, np.uint8).reshape(-1, width)
+    scores = np.frombuffer(message.levels, kind).astype(np.float32) * np.float32(message.scale)
+    return rows.view(_ROWS)[:, 0].astype(np.int32), scores

@@ -17,6 +17,7 @@ from protos.index_pb2 import BlockTile, PostingList
 from protos.postings import Postings, decode
 
 INDEX_FORMAT = "sparcode.index/3"
+_BATCH_RECORDS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,9 @@ def read_index(directory: pathlib.Path, *, with_block: bool) -> Index:
 
 def _records(directory: pathlib.Path, manifest: Mapping[str, Any], prefix: str) -> Iterator[bytes]:
     paths = [str(directory / name) for name in sorted(manifest["files"]) if name.startswith(prefix)]
-    return tf.data.TFRecordDataset(paths).as_numpy_iterator()
+    # In batches: a record at a time costs a call of TensorFlow each.
+    for batch in tf.data.TFRecordDataset(paths).batch(_BATCH_RECORDS).as_numpy_iterator():
+        yield from batch
 
 
 def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequence[np.ndarray]:

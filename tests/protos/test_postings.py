@@ -33,6 +33,7 @@ def test_compact_scores_are_the_nearest_level_above_0_and_the_order_is_that_of_t
     given_list = descending(scores)
     message = PostingList.FromString(encode(given_list, bits).SerializeToString())
     assert len(message.levels) == len(scores) * bits // 8
+    assert len(message.rows) == len(scores) * 3
     assert not message.scores
     found = decode(message, "here")
     assert sorted(found.items.tolist()) == given_list.items.tolist()
@@ -53,14 +54,28 @@ def test_the_least_scores_there_are_do_not_vanish():
     assert (found.scores > 0).all()
 
 
+def test_rows_past_three_bytes():
+    rows = np.array([2**31 - 1, 0, 2**24], np.int32)
+    found = decode(encode(Postings(0, 0.0, rows, np.array([3, 2, 1], np.float32)), 16), "here")
+    assert found.items.tolist() == rows.tolist()
+
+
+def compact(**fields) -> PostingList:
+    sound = {"scale": 1.0, "levels": b"12", "level_bytes": 1, "rows": b"123456", "row_bytes": 3}
+    return PostingList(key=3, **(sound | fields))
+
+
 @pytest.mark.parametrize(
     ("message", "what"),
     [
         (PostingList(key=3, items=[1, 2], scores=[1.0]), "list 3 has 2 items and 1 scores"),
         (PostingList(key=3, items=[1], scores=[0.0]), "expected one finite score above 0"),
-        (PostingList(key=3, items=[1, 2], scale=1.0, levels=b"123"), "list 3 has 2 items and 3 bytes of scores"),
-        (PostingList(key=3, items=[1], scale=1.0, levels=b"12345"), "list 3 has 1 items and 5 bytes of scores"),
-        (PostingList(key=3, items=[1], scale=0.0, levels=b"1"), "expected one finite score above 0"),
+        (compact(levels=b"123"), "list 3 has 2 items and 3 scores"),
+        (compact(level_bytes=2), "list 3 has 2 items and 1 scores"),
+        (compact(level_bytes=3), "list 3 has 1 items and 0 scores"),
+        (compact(rows=b"1234567"), "list 3 has 1 items and 0 scores"),
+        (compact(scale=0.0), "expected one finite score above 0"),
+        (compact(levels=b"\0\1"), "expected one finite score above 0"),
     ],
 )
 def test_lists_that_contradict_themselves_are_refused(message, what):
