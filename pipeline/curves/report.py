@@ -17,7 +17,7 @@ Every row is a model that was exported, served and asked over gRPC; the whole ca
 seen. Bytes are those of the index files that the sums need: the completion block counts for completed sums only."""
 _BITS_CAPTION = """\
 Bytes a posting are those of all posting lists, ready ones included, over their postings. The loss is that of NDCG@50
-against lists of 32 bits of the same length, in percent of theirs, with the standard error of the difference over queries;
+against lists of 32 bits of the same length, in percent of theirs, with the standard error of that over queries;
 below zero is a gain."""
 
 
