@@ -91,8 +91,8 @@ def _too_small(options: BuildOptions, max_bytes: int, sizes: Sizes) -> UserError
     least = sizes.total(False, bits, length)
     return UserError(
         f"--max_bytes is {max_bytes:,}, too small: the {sizes.ready_lists:,} ready lists of the export alone take up to"
-        f" {sizes.ready(bits):,} bytes, and with {length:,} postings for each of {sizes.num_codes:,} codes the least"
-        f" index takes up to {least:,}; allow at least {least:,}, index fewer codes (--codes observed), or train with a"
+        f" {sizes.ready(bits):,} bytes, and with lists of {length:,} for {sizes.num_codes:,} codes the least index"
+        f" takes up to {least:,}; allow at least {least:,}, index fewer codes (--codes observed), or train with a"
         " smaller memory.list_length"
     )
 
