@@ -66,14 +66,15 @@ def main(argv: Sequence[str]) -> None:
     about = f"{interactions.summary()}; {len(queries):,} {arguments.split} queries"
     print(about, flush=True)
     _make(arguments.output)
+    command = f"python -m pipeline.curves {shlex.join(argv)}"
     found: list[Point] = []
     for number, size in enumerate(sizes, start=1):
         for point in points(arguments.model, parts, queries, size, arguments.output):
             scores = ", ".join(f"{metric} {point.mean(metric):.4f}" for metric in METRICS)
             print(f"[{number}/{len(sizes)}] {size}, {point.sums}: {point.index_bytes:,} bytes, {scores}", flush=True)
             found.append(point)
-    command = f"python -m pipeline.curves {shlex.join(argv)}"
-    print(f"\n{report.write(found, about, command, arguments.output)}\n\nall of it in {arguments.output / 'curves.md'}")
+        tables = report.write(found, about, command, arguments.output)  # so that a stopped command leaves what it has
+    print(f"\n{tables}\n\nall of it in {arguments.output / 'curves.md'}")
 
 
 def _sizes(arguments: argparse.Namespace) -> list[Size]:
