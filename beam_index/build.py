@@ -20,6 +20,8 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
+from beam_index.budget.choice import Budget
+from beam_index.budget.choose import require_within, undecided, within_budget
 from beam_index.files import RECORDS, discard_unfinished
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
 from beam_index.options import BuildOptions, parse
@@ -45,6 +47,7 @@ class Report:
       pairs: of code and item that the scorer scored.
       seconds: wall time of the build.
       quality: of the index; None where it was not measured.
+      budget: what was chosen within --max_bytes; None where that was not given.
     """
 
     directory: pathlib.Path
@@ -52,6 +55,7 @@ class Report:
     pairs: int
     seconds: float
     quality: Quality | None = None
+    budget: Budget | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -63,6 +67,7 @@ class Report:
         lists = counts["codes"] + counts["ready_lists"]
         block = "with" if self.manifest["block"] else "no"
         fidelity = "not measured" if self.quality is None else self.quality.verdict
+        budget = [] if self.budget is None else [f"chosen            {self.budget}"]
         return "\n".join(
             [
                 f"index             {self.directory}",
@@ -72,6 +77,7 @@ class Report:
                 f"postings          {counts['postings']:,}, {counts['postings'] / lists:.1f} a list",
                 f"items in no list  {counts['items_in_no_list']:,} of {self.manifest['items']:,}",
                 f"bytes             {self.total_bytes:,}, {block} completion block",
+                *budget,
                 f"fidelity          {fidelity}",
                 f"seconds           {self.seconds:.1f}",
             ]
@@ -105,16 +111,19 @@ def run_here(argv: Sequence[str]) -> Report:
     _require_replaceable(options.output)
     measured_by = _measured_by(options)
     with new_artifact(options.output) as directory, tempfile.TemporaryDirectory() as scratch:
-        plan = make_plan(options, export, directory, journal=os.path.join(scratch, "journal"))
+        plan = make_plan(undecided(options), export, directory, journal=os.path.join(scratch, "journal"))
+        plan, budget = within_budget(plan, options)
         plan = with_updates(plan, options.base_index, INDEX_FORMAT, export)
         with shown(Journal(plan.journal), options.progress):
             result = _run_pipeline(plan, beam_options)
         discard_unfinished(directory)
         counts = count(plan)
         _reconcile(counts, result)
-        quality = measured_by and _measured(plan, measured_by, options.min_fidelity)
-        manifest = write_index_manifest(plan, export, counts)
-    return Report(options.output, manifest, _counted(result, PAIRS_SCORED), time.monotonic() - start, quality)
+        require_within(budget, directory)
+        quality = measured_by and _measured(plan, measured_by, options.min_fidelity, budget)
+        manifest = write_index_manifest(plan, export, counts, budget and budget.as_fields())
+    pairs, seconds = _counted(result, PAIRS_SCORED), time.monotonic() - start
+    return Report(options.output, manifest, pairs, seconds, quality, budget)
 
 
 def _measured_by(options: BuildOptions) -> CheckOptions | None:
@@ -123,20 +132,20 @@ def _measured_by(options: BuildOptions) -> CheckOptions | None:
     Raises:
       UserError: the queries will not do.
     """
-    if not options.quality_queries or not (options.queries.exists() or options.min_fidelity):
+    if not options.quality_queries or not (options.queries.exists() or options.min_fidelity or options.max_bytes):
         return None
     require_queries(options.queries)
     one_thread_per_op()  # Scored in this process, by whatever workers the lists are made: before it starts TensorFlow.
     return CheckOptions(options.queries, options.quality_queries)
 
 
-def _measured(plan: Plan, options: CheckOptions, min_fidelity: float) -> Quality:
+def _measured(plan: Plan, options: CheckOptions, min_fidelity: float, budget: Budget | None) -> Quality:
     """Measures the index that is not yet published and adds the report to it.
 
     Raises:
       UserError: its fidelity is below what was asked.
     """
-    quality = measure(plan, options)
+    quality = dataclasses.replace(measure(plan, options), budget=budget)
     require_fidelity(quality, min_fidelity)
     write_report(quality, pathlib.Path(plan.directory))
     return quality

@@ -76,13 +76,16 @@ def _check_block(plan: Plan, num_codes: int) -> None:
             raise lost_records(f"{path.name} of the block has {found:,} bytes, expected {least:,} and little more")
 
 
-def write_index_manifest(plan: Plan, export: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+def write_index_manifest(
+    plan: Plan, export: Mapping[str, Any], counts: Counts, budget: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Writes `manifest.json` into `plan.directory`.
 
     Args:
       plan: of the build.
       export: manifest of the exported model.
       counts: of what was written.
+      budget: what was chosen within --max_bytes, if that was given.
     """
     return write_manifest(
         pathlib.Path(plan.directory),
@@ -104,6 +107,7 @@ def write_index_manifest(plan: Plan, export: Mapping[str, Any], counts: Counts) 
             "codes": "all" if plan.queries is None else "observed",
             "num_shards": plan.num_shards,
         },
+        budget=budget,
         tiles=plan.digests if plan.updatable else None,
         versions={
             "python": platform.python_version(),

@@ -19,6 +19,8 @@ from protos.postings import SCORE_BITS
 DEFAULT_RUNNER = "FnApiRunner"
 # Up to so many codes, `auto` scores all of them.
 FEW_CODES = 16_384
+# What --max_bytes chooses, where it is not given: the option and its flag.
+_CHOSEN = {"postings_per_code": "--postings_per_code", "score_bits": "--score_bits", "block": "--no_block"}
 
 _DESCRIPTION = """\
 Scores codes x items with an exported scorer and writes an index: a posting list a code with its
@@ -37,6 +39,7 @@ examples:
   python -m beam_index.build --model run/export --output index --postings_per_code 300 --no_block
   python -m beam_index.build --model run/export --output index --no_block --max_postings 50000000 --candidates 4000
   python -m beam_index.build --model new/export --output index-2 --updatable --base_index index
+  python -m beam_index.build --model run/export --output index --max_bytes 50000000
 
 It is written under a temporary name and replaces an index at OUTPUT only when it is whole.
 """
@@ -44,7 +47,7 @@ It is written under a temporary name and replaces an index at OUTPUT only when i
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """The build's own options; see --help."""
+    """The build's own options; see --help. `fixed` are those given that `max_bytes` would choose."""
 
     model: pathlib.Path
     output: pathlib.Path
@@ -62,11 +65,13 @@ class BuildOptions:
     quality_queries: int
     min_fidelity: float
     progress: bool
+    max_bytes: int | None = None
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, most in (
             *(("postings_per_code", 2**31 - 1), ("num_shards", MAX_SHARDS)),
-            *(("max_postings", 2**62), ("candidates", 2**31 - 1)),
+            *(("max_postings", 2**62), ("candidates", 2**31 - 1), ("max_bytes", 2**62)),
         ):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= most:
@@ -78,8 +83,12 @@ class BuildOptions:
             raise UserError(
                 f"--min_fidelity {self.min_fidelity:g} needs --quality_queries above 0: nothing would be measured"
             )
+        if self.candidates is not None and self.max_bytes is not None:
+            raise UserError("--max_bytes cannot be combined with --candidates: it measures lists of all items")
         if self.candidates is not None:
             self._check_candidates(self.candidates)
+        if self.max_bytes is not None:
+            self._check_max_bytes(self.max_bytes)
 
     def _check_candidates(self, candidates: int) -> None:
         if self.block:
@@ -90,6 +99,18 @@ class BuildOptions:
             raise UserError(
                 f"--candidates {candidates:,} must be more than --postings_per_code {self.postings_per_code:,}: lists"
                 " are the best of them"
+            )
+
+    def _check_max_bytes(self, max_bytes: int) -> None:
+        for name, why in (
+            ("max_postings", "both set how long lists are"),
+            ("base_index", "an update has the lists and the block of its base"),
+        ):
+            if getattr(self, name) is not None:
+                raise UserError(f"--max_bytes cannot be combined with --{name}: {why}; leave one of them out")
+        if not self.quality_queries:
+            raise UserError(
+                f"--max_bytes {max_bytes:,} needs --quality_queries above 0: it chooses by how they are answered"
             )
 
 
@@ -134,6 +155,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=SCORE_BITS,
         default=16,
         help="bits of a stored score: 8 or 16 are levels of each list's best score (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max_bytes",
+        type=int,
+        metavar="B",
+        help="most bytes of lists and block together: what --postings_per_code, --score_bits and --no_block do not say"
+        " is chosen by the accuracy over --quality_queries (by targets where there are any, else by exact scoring)",
     )
     parser.add_argument(
         "--candidates",
@@ -205,7 +233,9 @@ def parse(argv: Sequence[str]) -> tuple[BuildOptions, PipelineOptions]:
     known, beam_flags = _parser().parse_known_args(argv)
     if known.queries is None:
         known.queries = known.model / "queries.parquet"
-    return BuildOptions(**vars(known)), _beam_options(beam_flags, own=[*vars(known), "no_block"])
+    given = {flag.partition("=")[0] for flag in argv}
+    fixed = tuple(name for name, flag in _CHOSEN.items() if flag in given)
+    return BuildOptions(**vars(known), fixed=fixed), _beam_options(beam_flags, own=[*vars(known), "no_block"])
 
 
 def _beam_options(flags: Sequence[str], own: Sequence[str]) -> PipelineOptions:

@@ -34,6 +34,11 @@ class Postings(NamedTuple):
     scores: np.ndarray
 
 
+def row_bytes(greatest: int) -> int:
+    """Bytes of each row of a compact list, by the greatest of them."""
+    return 3 if greatest < _SMALL_ROWS else 4
+
+
 def encode(postings: Postings, bits: int) -> PostingList:
     """The message of a list, its scores in `bits` bits.
 
@@ -51,7 +56,7 @@ def encode(postings: Postings, bits: int) -> PostingList:
     order = np.lexsort((postings.items, -levels.astype(np.int32)))
     rows = postings.items[order].astype(_ROWS)
     message.scale, message.levels, message.level_bytes = scale, levels[order].tobytes(), kind.itemsize
-    message.row_bytes = 3 if rows.max() < _SMALL_ROWS else 4
+    message.row_bytes = row_bytes(rows.max())
     message.rows = rows.view(np.uint8).reshape(-1, 4)[:, : message.row_bytes].tobytes()
     return message
 

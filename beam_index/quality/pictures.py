@@ -48,6 +48,19 @@ def fidelity(quality: Quality) -> str:
 
 
 @_by_defaults
+def budget(quality: Quality) -> str:
+    """Bars of the accuracy of what could be built within a budget, the chosen first and dark."""
+    measured = quality.budget.measured
+    figure, axes = _figure(1.0 + 0.4 * len(measured))
+    names, values = [str(each.candidate) for each in measured], [each.accuracy for each in measured]
+    bars = axes.barh(names, values, height=0.6, color=[_ACCENT, *[_OTHER] * (len(measured) - 1)])
+    axes.bar_label(bars, [f"{value:.4f}" for value in values], padding=3, fontsize=9)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.12 * max(*values, 1e-6)), xlabel=quality.budget.measure)
+    return _svg(figure, "budget")
+
+
+@_by_defaults
 def list_lengths(quality: Quality) -> str:
     """How many lists of codes there are of each length."""
     lists = quality.code_lists

@@ -6,6 +6,7 @@ import html
 import pathlib
 from collections.abc import Iterable, Sequence
 
+from beam_index.budget.choice import Budget
 from beam_index.quality import pictures
 from beam_index.quality.summary import CodeUse, Quality, number
 
@@ -52,6 +53,12 @@ Tokens whose own code has no list are answered by the nearest code that has one,
 list add nothing. If the share is above a few percent, index all codes (--codes all) or give more and fresher --queries.
 Measured by the very queries whose codes were indexed it is 0 whatever the index: measure with later ones.
 """
+_BUDGET_ADVICE = """
+What could be built within --max_bytes, with the longest lists that fit for sure, the best first; accuracy is that of
+the sums a servable uses by default, over the same sample. If the first two are near each other, the one without a block
+answers faster. If the best is far below exact scoring, allow more bytes; bytes are at most, since rows count as the
+dearest there are.
+"""
 
 
 def write_report(quality: Quality, directory: pathlib.Path) -> None:
@@ -77,6 +84,7 @@ def page(quality: Quality) -> str:
             "Sums", [_sums_table(quality), *picture(pictures.fidelity, quality.fidelity is not None)], _SUMS_ADVICE
         ),
         *([_advice(_TARGETS_ADVICE)] if counts["with_targets"] else []),
+        *(_budget(quality) if quality.budget is not None else []),
         *_section(
             "Lengths of lists",
             [_lengths_table(quality), *picture(pictures.list_lengths, quality.code_lists.count)],
@@ -103,6 +111,23 @@ def _sums_table(quality: Quality) -> str:
         for way, values in quality.sums.items()
     ]
     return _table(["sums", *names], rows)
+
+
+def _budget(quality: Quality) -> list[str]:
+    return _section("Budget", [_budget_table(quality.budget), pictures.budget(quality)], _BUDGET_ADVICE)
+
+
+def _budget_table(budget: Budget) -> str:
+    rows = [
+        [
+            f"{each.candidate} (chosen)" if place == 0 else str(each.candidate),
+            each.candidate.sums,
+            f"{each.candidate.bytes:,}",
+            number(each.accuracy),
+        ]
+        for place, each in enumerate(budget.measured)
+    ]
+    return _table([f"index within {budget.max_bytes:,} bytes", "sums", "bytes at most", budget.measure], rows)
 
 
 def _lengths_table(quality: Quality) -> str:

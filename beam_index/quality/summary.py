@@ -6,6 +6,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
+from beam_index.budget.choice import Budget
+
 # Digits after the point: fewer than what another processor's rounding changes.
 _DIGITS = 6
 
@@ -71,6 +73,7 @@ class Quality:
       tokens: quantised tokens of the sample.
       unknown: share of them whose own code has no list, so that the nearest listed code serves.
       without_list: share of them whose slot has no list at all.
+      budget: what the build chose within --max_bytes; None for an index that is measured without its build.
     """
 
     queries: Mapping[str, int]
@@ -87,6 +90,7 @@ class Quality:
     tokens: int
     unknown: float | None
     without_list: float | None
+    budget: Budget | None = None
 
     @property
     def measure(self) -> str:
@@ -105,7 +109,8 @@ class Quality:
 
     def to_json(self) -> str:
         """All of it as JSON, the same text for the same numbers."""
-        return json.dumps(_rounded(dataclasses.asdict(self)), indent=1, sort_keys=True) + "\n"
+        fields = dataclasses.asdict(self) | {"budget": self.budget and self.budget.as_fields()}
+        return json.dumps(_rounded(fields), indent=1, sort_keys=True) + "\n"
 
     def __str__(self) -> str:
         """A summary for the terminal."""
