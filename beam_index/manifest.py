@@ -76,13 +76,16 @@ def _check_block(plan: Plan, num_codes: int) -> None:
             raise lost_records(f"{path.name} of the block has {found:,} bytes, expected {least:,} and little more")
 
 
-def write_index_manifest(plan: Plan, export: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+def write_index_manifest(
+    plan: Plan, export: Mapping[str, Any], counts: Counts, records: Mapping[str, Any]
+) -> dict[str, Any]:
     """Writes `manifest.json` into `plan.directory`.
 
     Args:
       plan: of the build.
       export: manifest of the exported model.
       counts: of what was written.
+      records: of each kind, how many came in, were used, and were bad.
     """
     return write_manifest(
         pathlib.Path(plan.directory),
@@ -93,7 +96,7 @@ def write_index_manifest(plan: Plan, export: Mapping[str, Any], counts: Counts) 
         codes=counts.codes,
         ready_lists=counts.ready_lists,
         postings=counts.postings,
-        counts=dataclasses.asdict(counts),
+        counts=dataclasses.asdict(counts) | {"records": dict(records)},
         block={"bits": BITS, "tile_items": TILE_ITEMS} if plan.block else None,
         options={
             "postings_per_code": plan.postings_per_code,
