@@ -144,7 +144,7 @@ def test_lists_that_contradict_the_contract_are_named_with_what_was_found_and_th
     pq.write_table(lists_table(lists), tmp_path / "lists.parquet")
     with pytest.raises(
         UserError,
-        match=rf"ready lists .*lists\.parquet: 1 of \d records are bad .*: row \d: {message}.*; export the model again$",
+        match=rf"ready lists .*lists\.parquet: 1 of \d records are bad .*: row \d: {message}.*; export the model",
     ):
         check_ready_lists(tmp_path, SPACE, NUM_ITEMS)
 
