@@ -22,18 +22,23 @@ from apache_beam.runners.runner import PipelineResult
 
 from beam_index.budget.choice import Budget
 from beam_index.budget.choose import require_within, undecided, within_budget
+from beam_index.counters import CODES_SCORED, COUNTERS, PAIRS_SCORED, POSTINGS_WRITTEN, QUERIES_ENCODED
+from beam_index.dead_letters import write_dead_letters
 from beam_index.files import RECORDS, discard_unfinished
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
 from beam_index.options import BuildOptions, parse
-from beam_index.pipeline import CODES_SCORED, COUNTERS, PAIRS_SCORED, POSTINGS_WRITTEN, build
+from beam_index.pipeline import build
 from beam_index.plan import Plan, make_plan
 from beam_index.progress import Journal, shown
 from beam_index.quality import CheckOptions, Quality, measure, require_fidelity, require_queries, write_report
 from beam_index.saved_model import one_thread_per_op
+from beam_index.screening import screen_queries, tally, without_bad_items
 from beam_index.updates import with_updates
 from protos.artifact import MANIFEST, new_artifact, read_manifest
 from protos.errors import UserError, run_cli
 
+# What Beam says when a worker's connection ends in mid-work.
+_WORKER_GONE = "Channel closed prematurely"
 EXPORT_FORMAT = "sparcode.export/2"
 
 
@@ -76,6 +81,7 @@ class Report:
                 f"ready lists       {counts['ready_lists']:,}",
                 f"postings          {counts['postings']:,}, {counts['postings'] / lists:.1f} a list",
                 f"items in no list  {counts['items_in_no_list']:,} of {self.manifest['items']:,}",
+                f"bad records       {sum(kind['bad'] for kind in counts['records'].values()):,}",
                 f"bytes             {self.total_bytes:,}, {block} completion block",
                 *budget,
                 f"fidelity          {fidelity}",
@@ -101,8 +107,9 @@ def run_here(argv: Sequence[str]) -> Report:
     """Builds an index in this process, whose TensorFlow has not started or has one thread an op.
 
     Raises:
-      UserError: an option, the export or the output directory will not do; scores are not finite; or the index
-        keeps less of exact scoring than --min_fidelity.
+      UserError: an option, the export or the output directory will not do; too many records are bad, or scores are
+        not finite; a worker was lost, or the disk is full; or the index keeps less of exact scoring than
+        --min_fidelity.
         Nothing is left at the output then, and an index that stood there stays as it was.
     """
     options, beam_options = parse(argv)
@@ -112,6 +119,8 @@ def run_here(argv: Sequence[str]) -> Report:
     measured_by = _measured_by(options)
     with new_artifact(options.output) as directory, tempfile.TemporaryDirectory() as scratch:
         plan = make_plan(undecided(options), export, directory, journal=os.path.join(scratch, "journal"))
+        plan = without_bad_items(plan, options.max_bad_share)
+        bad_queries = screen_queries(plan, options.max_bad_share)
         plan, budget = within_budget(plan, options)
         plan = with_updates(plan, options.base_index, INDEX_FORMAT, export)
         with shown(Journal(plan.journal), options.progress):
@@ -119,9 +128,11 @@ def run_here(argv: Sequence[str]) -> Report:
         discard_unfinished(directory)
         counts = count(plan)
         _reconcile(counts, result)
+        records = tally(plan, counts.ready_lists, _counted(result, QUERIES_ENCODED), len(bad_queries))
         require_within(budget, directory)
         quality = measured_by and _measured(plan, measured_by, options.min_fidelity, budget)
-        manifest = write_index_manifest(plan, export, counts, budget and budget.as_fields())
+        write_dead_letters(directory, [*plan.bad_items, *plan.bad_lists, *bad_queries])
+        manifest = write_index_manifest(plan, export, counts, records, budget and budget.as_fields())
     pairs, seconds = _counted(result, PAIRS_SCORED), time.monotonic() - start
     return Report(options.output, manifest, pairs, seconds, quality, budget)
 
@@ -182,6 +193,8 @@ def _user_errors() -> Iterator[None]:
         yield
     except Exception as error:
         message = str(error) if isinstance(error, UserError) else _last_user_error(str(error))
+        if message is None and _WORKER_GONE in str(error):
+            message = "a worker process is gone (killed, or out of memory?); no index was written: build again"
         if message is None:
             raise
         raise UserError(re.sub(r" \[while running '.*'\]\s*$", "", message)) from error

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
+from beam_index.counters import COUNTERS, QUERIES_ENCODED
+from beam_index.histories import sound
 from beam_index.plan import Plan
 from beam_index.saved_model import SavedModel
 
@@ -46,9 +49,11 @@ class Codes(beam.PTransform):
 
 
 def batches(table: pa.Table) -> Iterator[list[History]]:
-    """Cuts a table with a column `history` into batches."""
+    """Cuts the sound histories of a table with a column `history` into batches."""
     for batch in table.to_batches(max_chunksize=BATCH_QUERIES):
-        yield batch.column("history").to_pylist()
+        histories = batch.column("history")
+        if kept := histories.filter(pa.array(sound(histories))).to_pylist():
+            yield kept
 
 
 def pad(histories: list[History | None]) -> np.ndarray:
@@ -77,6 +82,7 @@ class EncodeKeys(beam.DoFn):
     def process(self, histories: list[History]) -> Iterator[np.ndarray]:
         """Yields `[k]` int64, ascending."""
         (keys,) = self._keys(pad(histories))
+        Metrics.counter(COUNTERS, QUERIES_ENCODED).inc(len(histories))
         keys = np.unique(keys[: len(histories)])
         yield keys[(keys >= 0) & (keys < self._space.size)]
 

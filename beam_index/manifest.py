@@ -77,7 +77,11 @@ def _check_block(plan: Plan, num_codes: int) -> None:
 
 
 def write_index_manifest(
-    plan: Plan, export: Mapping[str, Any], counts: Counts, budget: Mapping[str, Any] | None = None
+    plan: Plan,
+    export: Mapping[str, Any],
+    counts: Counts,
+    records: Mapping[str, Any],
+    budget: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes `manifest.json` into `plan.directory`.
 
@@ -85,6 +89,7 @@ def write_index_manifest(
       plan: of the build.
       export: manifest of the exported model.
       counts: of what was written.
+      records: of each kind, how many came in, were used, and were bad.
       budget: what was chosen within --max_bytes, if that was given.
     """
     return write_manifest(
@@ -96,7 +101,7 @@ def write_index_manifest(
         codes=counts.codes,
         ready_lists=counts.ready_lists,
         postings=counts.postings,
-        counts=dataclasses.asdict(counts),
+        counts=dataclasses.asdict(counts) | {"records": dict(records)},
         block={"bits": BITS, "tile_items": TILE_ITEMS} if plan.block else None,
         options={
             "postings_per_code": plan.postings_per_code,

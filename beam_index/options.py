@@ -64,6 +64,7 @@ class BuildOptions:
     num_shards: int
     quality_queries: int
     min_fidelity: float
+    max_bad_share: float
     progress: bool
     max_bytes: int | None = None
     fixed: tuple[str, ...] = ()
@@ -79,6 +80,8 @@ class BuildOptions:
         if self.quality_queries < 0:
             raise UserError(f"--quality_queries is {self.quality_queries:,}; expected 0 (no measuring) or more")
         require_share(self.min_fidelity)
+        if not 0 <= self.max_bad_share <= 1:
+            raise UserError(f"--max_bad_share is {self.max_bad_share:g}; expected 0 (no bad record) to 1")
         if self.min_fidelity > 0 and not self.quality_queries:
             raise UserError(
                 f"--min_fidelity {self.min_fidelity:g} needs --quality_queries above 0: nothing would be measured"
@@ -214,6 +217,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="least overlap of the 50 best answers with those of exact scoring, 0 to 1: an index below it is not"
         " published (default: only report)",
+    )
+    parser.add_argument(
+        "--max_bad_share",
+        type=float,
+        default=0.001,
+        metavar="X",
+        help="most bad records of a kind (items, ready lists, queries), 0 to 1 (default %(default)s): they are left out"
+        " and named in the index's dead_letters.jsonl; of more, the build fails",
     )
     parser.add_argument(
         "--progress",

@@ -24,6 +24,7 @@ from apache_beam.utils.shared import Shared
 
 from beam_index.block_files import write_block
 from beam_index.codes import Codes
+from beam_index.counters import CODES_SCORED, COUNTERS, PAIRS_SCORED, POSTINGS_WRITTEN
 from beam_index.delta import Updater
 from beam_index.files import lost_records, shard_name, write_records
 from beam_index.geometry import (
@@ -46,11 +47,6 @@ from beam_index.ready_lists import ready_lists
 from beam_index.threshold import BudgetFloor
 from beam_index.tiles import TileScorer
 from protos.postings import Postings, encode
-
-COUNTERS = "beam_index"
-CODES_SCORED = "codes_scored"
-POSTINGS_WRITTEN = "postings_written"
-PAIRS_SCORED = "pairs_scored"
 
 
 class Work(NamedTuple):
@@ -216,7 +212,7 @@ def write_posting_shard(
     here = shard_span(shard, plan.num_shards, len(keys) + plan.num_ready_lists)
     ready = Span(max(here.start - len(keys), 0), max(here.stop - len(keys), 0))
     of_codes = _code_lists(filter(None, parts), plan, floor)
-    lists = itertools.chain(of_codes, ready_lists(plan.model, ready, plan.floor, plan.removed))
+    lists = itertools.chain(of_codes, ready_lists(plan.model, ready, plan.floor, plan.removed, plan.bad_lists))
     name = shard_name("postings", shard, plan.num_shards)
     write_records(plan.path(name), _counted(lists, plan.score_bits))
     return name

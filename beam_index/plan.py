@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_index.dead_letters import DeadLetter
 from beam_index.geometry import Span, call_codes, chunk_count, span_count, tile_count
 from beam_index.limits import require_block_fits
 from beam_index.options import FEW_CODES, BuildOptions
@@ -45,11 +46,13 @@ class Plan:
       directory: where the files go; under a temporary name until the index is whole.
       num_items: items of the catalogue.
       space: the model's codes.
-      num_ready_lists: lists that the export brings along.
+      num_ready_lists: sound lists that the export brings along.
       bias: of f(q, c) = sum_i relu(S(q_i, c) + bias).
       postings_per_code: L, the most a code's list keeps.
       call_codes: codes of one call of the scorer.
-      removed: rows of the catalogue that no list may hold, `[r]` int32, ascending.
+      removed: rows of the catalogue that no list may hold, `[r]` int32, ascending: bad items among them.
+      bad_items: items left out because the scorer makes nothing finite of them, ascending; see screening.py.
+      bad_lists: ready lists left out because they contradict their contract, ascending.
       max_code_postings: the most that all lists of codes keep together; None: no such limit.
       threshold: a score that all postings of codes must be above; None: none but -bias.
       score_bits: of a stored score.
@@ -76,6 +79,8 @@ class Plan:
     journal: str
     call_codes: int = call_codes(0)
     removed: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int32))
+    bad_items: tuple[DeadLetter, ...] = ()
+    bad_lists: tuple[DeadLetter, ...] = ()
     max_code_postings: int | None = None
     threshold: float | None = None
     score_bits: int = 32
@@ -137,7 +142,7 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
 
     Raises:
       UserError: the model needs more than histories, the queries are needed and will not do, the block
-        would be too large, or the ready lists contradict their contract.
+        would be too large, or too many ready lists contradict their contract.
     """
     model = export["model"]
     _require_plain_queries(model.get("features", {}))
@@ -147,7 +152,7 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
         _require_histories(options.queries)
     elif options.block:
         require_block_fits(chunk_count(space.size), span_count(model["num_items"]))
-    ready = check_ready_lists(options.model, space, model["num_items"])
+    ready = check_ready_lists(options.model, space, model["num_items"], options.max_bad_share)
     return Plan(
         model=str(options.model),
         directory=str(directory),
@@ -156,6 +161,7 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
         call_codes=call_codes(model.get("flops", {}).get("per_pair", 0)),
         removed=_removed_rows(options.model),
         num_ready_lists=ready.lists,
+        bad_lists=ready.bad,
         bias=model["bias"],
         postings_per_code=options.postings_per_code,
         max_code_postings=_max_code_postings(options.max_postings, ready.postings),

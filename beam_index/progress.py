@@ -35,8 +35,9 @@ class Journal:
         return lines.count(_DONE.strip()), max(planned, default=0)
 
     def _append(self, line: str) -> None:
-        # A worker on another machine, or one that outlives a failed build, has no such directory.
-        with contextlib.suppress(FileNotFoundError), self._path.open("a") as file:
+        # A worker on another machine, or one that outlives a failed build, has no such directory; and a full disk
+        # is for the index to complain of.
+        with contextlib.suppress(OSError), self._path.open("a") as file:
             file.write(line)
 
 

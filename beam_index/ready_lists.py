@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_index.dead_letters import DeadLetter, Source, require_few
 from beam_index.geometry import Span
 from beam_index.parquet import is_list_of, open_parquet
 from beam_index.ready_checks import CURE, ListBatch, faults, null_faults
@@ -21,18 +22,28 @@ from protos.codes import CodeSpace
 from protos.errors import UserError
 from protos.postings import Postings
 
+KIND = "ready_list"
 BATCH_LISTS = 512
 _LIST_COLUMNS = {"items": pa.int32(), "scores": pa.float32()}
 
 
 class ReadyCounts(NamedTuple):
-    """Numbers of ready lists and of their postings."""
+    """Ready lists.
+
+    Attributes:
+      lists: sound ones.
+      postings: of them.
+      bad: the others, by ascending row.
+    """
 
     lists: int
     postings: int
+    bad: tuple[DeadLetter, ...] = ()
 
 
-def check_ready_lists(model: str | os.PathLike[str], space: CodeSpace, num_items: int) -> ReadyCounts:
+def check_ready_lists(
+    model: str | os.PathLike[str], space: CodeSpace, num_items: int, max_bad_share: float = 0.0
+) -> ReadyCounts:
     """Reads all ready lists once, before the work starts that would be lost with them.
 
     Args:
@@ -40,44 +51,78 @@ def check_ready_lists(model: str | os.PathLike[str], space: CodeSpace, num_items
         and `scores` list<float32>.
       space: the model's codes; ready lists have keys above theirs.
       num_items: of the catalogue.
+      max_bad_share: of the lists that may be bad.
 
     Returns:
-      How many lists there are, and how many postings in them.
+      How many lists there are, and how many postings in them, and which are bad.
 
     Raises:
-      UserError: the file will not do, or a list contradicts the contract (see `ready_checks.faults`).
+      UserError: the file will not do, or more lists contradict the contract (see `ready_checks.faults`).
     """
     path = _path(model)
     with _open(path) as file:
-        previous, postings = space.size - 1, 0
-        for table in _tables(file, Span(0, file.metadata.num_rows)):
-            for fault in null_faults(table):
-                raise _error(path, fault)
-            batch = _arrays(table)
-            for fault in faults(batch, previous, num_items, space):
-                raise _error(path, fault)
-            previous = int(batch.keys[-1])
-            postings += len(batch.items)
-        return ReadyCounts(file.metadata.num_rows, postings)
+        total, previous, postings, first, bad = file.metadata.num_rows, space.size - 1, 0, 0, []
+        for table in _tables(file, Span(0, total)):
+            for start, part in _sound_or_single(table, previous, num_items, space):
+                fault = _fault(part, previous, num_items, space)
+                if fault is not None:
+                    bad.append(DeadLetter(KIND, first + start, part["key"][0].as_py(), fault))
+                    continue
+                previous = part["key"][-1].as_py()
+                postings += len(part["items"].flatten())
+            first += table.num_rows
+    require_few(bad, total, max_bad_share, Source(f"ready lists {path}", CURE))
+    return ReadyCounts(total - len(bad), postings, tuple(bad))
+
+
+def _sound_or_single(
+    table: pa.RecordBatch, previous: int, num_items: int, space: CodeSpace
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(first row, lists): all of them if they are sound, else one by one, so that each is judged by itself."""
+    if _fault(table, previous, num_items, space) is None:
+        yield 0, table
+    else:
+        yield from ((row, table.slice(row, 1)) for row in range(table.num_rows))
+
+
+def _fault(table: pa.RecordBatch, previous: int, num_items: int, space: CodeSpace) -> str | None:
+    """The first fault of some lists; `previous` is the key of the last sound list before them."""
+    null = next(null_faults(table), None)
+    return null or next(faults(_arrays(table), previous, num_items, space), None)
 
 
 def ready_lists(
-    model: str | os.PathLike[str], lists: Span, floor: np.float32, removed: np.ndarray
+    model: str | os.PathLike[str],
+    lists: Span,
+    floor: np.float32,
+    removed: np.ndarray,
+    bad: Sequence[DeadLetter] = (),
 ) -> Iterator[Postings]:
     """Some of the ready lists, which were checked before.
 
     Args:
       model: directory of the export.
-      lists: their positions in the file.
+      lists: their positions among the sound ones of the file.
       floor: -bias of the model, the threshold of a list of which nothing was cut.
       removed: catalogue rows `[r]` that no list may hold.
+      bad: lists to leave out, by ascending row.
     """
+    rows = np.array([letter.row for letter in bad], np.int64)
+    first, stop = (_place_in_file(position, rows) for position in (lists.start, lists.stop))
     with _open(_path(model)) as file:
-        for table in _tables(file, lists):
+        for whole in _tables(file, Span(first, stop)):
+            table = whole.filter(pa.array(~np.isin(np.arange(first, first + whole.num_rows), rows)))
+            first += whole.num_rows
             keys, offsets, _, items, scores = _arrays(table)
             for key, start, stop in zip(keys.tolist(), offsets[:-1], offsets[1:], strict=True):
                 kept = ~np.isin(items[start:stop], removed)
                 yield Postings(key, float(floor), items[start:stop][kept], scores[start:stop][kept])
+
+
+def _place_in_file(position: int, bad: np.ndarray) -> int:
+    """The row of the sound list at `position` among sound ones; `bad` are the rows of the others, ascending."""
+    sound_before = bad - np.arange(len(bad))
+    return position + int(np.searchsorted(sound_before, position, side="right"))
 
 
 def _path(model: str | os.PathLike[str]) -> pathlib.Path:

@@ -54,7 +54,13 @@ class Scorer:
     def _make_item_parts(self, tile: int) -> Parts:
         items = tile_span(tile, self._plan.num_items)
         rows = np.arange(items.start, items.start + call_width(items.width), dtype=np.int32)
-        return tuple(self._items(np.minimum(rows, items.stop - 1)))
+        return tuple(self._items(self._without_removed(np.minimum(rows, items.stop - 1))))
+
+    def _without_removed(self, rows: np.ndarray) -> np.ndarray:
+        """Rows `[n]`, a stand-in for removed ones: their scores count nothing, and what is not finite would spread."""
+        stand_in = np.flatnonzero(~np.isin(np.arange(len(self._plan.removed) + 1), self._plan.removed))[0]
+        stand_in = min(int(stand_in), self._plan.num_items - 1)
+        return np.where(np.isin(rows, self._plan.removed), np.int32(stand_in), rows).astype(np.int32)
 
     def scores(self, codes: Parts, items: Parts, width: int) -> np.ndarray:
         """S before bias and relu, of some codes with the first of some items.

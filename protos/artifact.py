@@ -8,11 +8,13 @@ be told to belong together.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +22,9 @@ from protos.errors import UserError
 
 MANIFEST = "manifest.json"
 _READ_BYTES = 1 << 20
+_BUILDING, _OLD = "building", "old"
+# What the user can mend: no space, no quota, a file larger than allowed.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256(path: pathlib.Path) -> str:
@@ -49,22 +54,71 @@ def new_artifact(directory: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yields a temporary directory that becomes `directory` when the block ends without an error.
 
     The writer calls `write_manifest` as its last step. An artifact that stood at `directory` before
-    is replaced; after an error it is left as it was and the temporary directory is removed.
+    is replaced; after an error it is left as it was and the temporary directory is removed. What a
+    process of this machine that was killed had begun is removed too.
+
+    Raises:
+      UserError: the disk is full.
     """
     target = pathlib.Path(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
-    building = target.with_name(f".{target.name}.building-{os.getpid()}")
+    _clear_leftovers(target)
+    building = _sibling(target, _BUILDING)
     shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
     try:
-        yield building
-        _replace(building, target)
+        with writing(target, only=_FULL):
+            building.mkdir()
+            yield building
+            _replace(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def writing(path: pathlib.Path, only: tuple[int, ...] = ()) -> Iterator[None]:
+    """Turns an OSError of the block into a UserError that names `path`; if `only` is given, one of those numbers."""
+    try:
+        yield
+    except OSError as error:
+        if only and error.errno not in only:
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _sibling(target: pathlib.Path, role: str) -> pathlib.Path:
+    """A directory of this process beside the artifact. It names the machine too: others may share the file system."""
+    return target.with_name(f".{target.name}.{role}-{socket.gethostname()}-{os.getpid()}")
+
+
+def _clear_leftovers(target: pathlib.Path) -> None:
+    """Removes what dead processes of this machine left beside `target`; puts an artifact back that one had set aside.
+
+    A process that lives, or one of another machine, may still be at work: what is its stays.
+    """
+    for role in (_OLD, _BUILDING):
+        start = f".{target.name}.{role}-{socket.gethostname()}-"
+        for path in target.parent.iterdir():
+            pid = path.name.removeprefix(start)
+            if not path.name.startswith(start) or not pid.isdecimal() or _is_alive(int(pid)):
+                continue
+            if role == _OLD and not target.exists():
+                path.rename(target)  # killed between its two renames
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 def _replace(building: pathlib.Path, target: pathlib.Path) -> None:
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
+    old = _sibling(target, _OLD)
     if target.exists():
         target.rename(old)
     building.rename(target)
@@ -78,8 +132,9 @@ def write_manifest(directory: str | os.PathLike[str], format_name: str, **fields
     manifest = {"format": format_name, "fingerprint": fingerprint(files), **fields, "files": files}
     path = directory / MANIFEST
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    temporary.rename(path)
+    with writing(path):
+        temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        temporary.rename(path)
     return manifest
 
 

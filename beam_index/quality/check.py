@@ -21,6 +21,7 @@ from beam_index.quality.replay import COMPLETED, EXACT, SPARSE, Query, World, re
 from beam_index.quality.sample import read_catalogue, read_sample
 from beam_index.quality.skew import code_use, lengths
 from beam_index.quality.summary import Quality
+from beam_index.screening import without_bad_items
 from protos.artifact import read_manifest
 from protos.errors import UserError
 
@@ -71,8 +72,11 @@ def plan_of(model: pathlib.Path, index: pathlib.Path) -> Plan:
     Raises:
       UserError: the export will not do.
     """
-    options, _ = parse(["--model", str(model), "--output", str(index), "--codes=all", "--no_block"])
-    return make_plan(options, read_manifest(model, EXPORT_FORMAT), index, journal=os.devnull)
+    options, _ = parse(
+        ["--model", str(model), "--output", str(index), "--codes=all", "--no_block", "--max_bad_share=1"]
+    )
+    plan = make_plan(options, read_manifest(model, EXPORT_FORMAT), index, journal=os.devnull)
+    return without_bad_items(plan, options.max_bad_share)
 
 
 def measure(plan: Plan, options: CheckOptions) -> Quality:
@@ -145,7 +149,7 @@ def make_world(plan: Plan, encoded: Encoded, found: Found, overview: Overview, l
     return World(
         num_items=plan.num_items,
         exact=Scored(np.unique(encoded.keys[:, :num_tokens]), plan),
-        events=read_ready_lists(pathlib.Path(plan.model), encoded.keys[:, num_tokens:], plan.removed),
+        events=read_ready_lists(pathlib.Path(plan.model), encoded.keys[:, num_tokens:], plan.removed, plan.bad_lists),
         lists=lists,
         completed=completed,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_index.dead_letters import DeadLetter
 from beam_index.parquet import open_parquet
 from beam_index.reader import posting_lists
 
@@ -102,14 +103,18 @@ def read_index_lists(
     return overview, to_lists(kept)
 
 
-def read_ready_lists(model: pathlib.Path, wanted: np.ndarray, removed: np.ndarray) -> Lists:
-    """The wanted ready lists as the export has them, which no index has rounded, without removed items."""
+def read_ready_lists(
+    model: pathlib.Path, wanted: np.ndarray, removed: np.ndarray, bad: Sequence[DeadLetter] = ()
+) -> Lists:
+    """The wanted ready lists as the export has them, not rounded, without removed items and bad lists."""
     path = model / "lists.parquet"
     keys = pa.array(np.unique(wanted), pa.int64())
-    kept = []
+    kept, first, bad_rows = [], 0, [letter.row for letter in bad]
     with open_parquet(path, f"ready lists {path}", "export the model again") as file:
         for batch in file.iter_batches(_BATCH_LISTS, columns=["key", "items", "scores"]):
-            found = batch.filter(pc.is_in(batch["key"], value_set=keys))
+            sound = pa.array(~np.isin(np.arange(first, first + batch.num_rows), bad_rows))
+            first += batch.num_rows
+            found = batch.filter(pc.and_(sound, pc.is_in(batch["key"], value_set=keys)))
             for key, items, scores in zip(found["key"].to_pylist(), found["items"], found["scores"], strict=True):
                 there = ~np.isin(items.values, removed)
                 kept.append((key, np.array(items.values)[there], np.array(scores.values)[there]))

@@ -51,6 +51,10 @@ def test_the_manifest_reconciles_with_the_files(residual_export, tmp_path):
         "postings": sum(len(each.items) for each in lists),
         "empty_lists": sum(not each.items for each in lists),
         "items_in_no_list": 40 - len(listed),
+        "records": {
+            "items": {"in": 40, "used": 40, "bad": 0},
+            "ready_lists": {"in": len(ready), "used": len(ready), "bad": 0},
+        },
     }
     assert manifest["items"] == 40
     assert manifest["codes"] == 12

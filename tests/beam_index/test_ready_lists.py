@@ -68,6 +68,7 @@ def test_the_block_is_of_codes_only_and_counts_are_of_all_lists(tmp_path):
     lists = [(NUM_CODES, [6, 4], [2.0, 1.0]), (NUM_CODES + 5, [], [])]
     export = write_table_export(tmp_path / "export", scores, ready=lists_table(lists))
     counts = build(export, tmp_path / "index").manifest["counts"]
+    assert counts.pop("records")["ready_lists"] == {"in": 2, "used": 2, "bad": 0}
     assert counts == {"codes": 3, "ready_lists": 2, "postings": 4, "empty_lists": 2, "items_in_no_list": 7}
     values, _ = written_block(tmp_path / "index")
     np.testing.assert_allclose(values, np.maximum(scores, 0), rtol=1e-6)
@@ -141,7 +142,10 @@ def test_lists_that_contradict_the_contract_are_named_with_what_was_found_and_th
     monkeypatch.setattr(reading, "BATCH_LISTS", batch)
     lists, message = FAULTS[fault]
     pq.write_table(lists_table(lists), tmp_path / "lists.parquet")
-    with pytest.raises(UserError, match=rf"ready lists .*lists\.parquet: {message}.*; export the model again$"):
+    with pytest.raises(
+        UserError,
+        match=rf"ready lists .*lists\.parquet: 1 of \d records are bad .*: row \d: {message}.*; export the model",
+    ):
         check_ready_lists(tmp_path, SPACE, NUM_ITEMS)
 
 
@@ -149,7 +153,7 @@ def test_what_may_look_wrong_but_is_not(tmp_path):
     """The next list may begin with a better score, a smaller row or one of the list before; a list may be empty."""
     lists = [(3, [5, 1], [1.0, 0.5]), (4, [], []), (2**62, [1, 5], [9.0, 9.0]), (2**62 + 1, [0, 9], [9.0, 1e-45])]
     pq.write_table(lists_table(lists), tmp_path / "lists.parquet")
-    assert check_ready_lists(tmp_path, SPACE, NUM_ITEMS) == (4, 6)
+    assert check_ready_lists(tmp_path, SPACE, NUM_ITEMS) == (4, 6, ())
     assert [each.key for each in ready_lists(tmp_path, Span(0, 4), np.float32(0), np.empty(0))] == [
         3,
         4,
