@@ -47,7 +47,7 @@ def build_on_flink(server, export: pathlib.Path, index: pathlib.Path, *options: 
 def require_equal(index: pathlib.Path, expected: dict[str, bytes]) -> None:
     found = files(index)
     assert sorted(found) == sorted(expected)
-    assert sum(name.startswith(("postings", "block")) for name in found) == 6
+    assert sum(name.startswith(("postings", "block")) for name in found) == 5
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
