@@ -57,7 +57,7 @@ def test_the_index_is_that_of_the_default_runner(server, wide_export, expected, 
     assert "codes             320 (all)" in result.stdout
     require_equal(tmp_path / "index", expected)
     assert server.said(r"Job .* switched from state RUNNING to FINISHED")
-    parts = server.said(r"ScoreTile, .* \((./.)\) .* switched from RUNNING to FINISHED")
+    parts = server.said(r"{Score\b.* \((./.)\) .* switched from RUNNING to FINISHED")
     assert sorted(set(parts)) == ["1/2", "2/2"]
 
 
