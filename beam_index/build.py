@@ -28,7 +28,7 @@ from beam_index.files import RECORDS, discard_unfinished
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
 from beam_index.options import BuildOptions, parse
 from beam_index.pipeline import build
-from beam_index.plan import Plan, make_plan
+from beam_index.plan import EXPORT_FORMAT, Plan, make_plan
 from beam_index.progress import Journal, shown
 from beam_index.quality import CheckOptions, Quality, measure, require_fidelity, require_queries, write_report
 from beam_index.saved_model import one_thread_per_op
@@ -39,7 +39,6 @@ from protos.errors import UserError, run_cli
 
 # What Beam says when a worker's connection ends in mid-work.
 _WORKER_GONE = "Channel closed prematurely"
-EXPORT_FORMAT = "sparcode.export/2"
 
 
 @dataclasses.dataclass(frozen=True)

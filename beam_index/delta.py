@@ -13,7 +13,7 @@ import os
 import numpy as np
 
 from beam_index.block_files import block_file, write_block
-from beam_index.geometry import TILE_ITEMS, items_of, span_count, tiles_of
+from beam_index.geometry import items_of, span_count, tile_of, tiles_of
 from beam_index.plan import Plan
 from beam_index.postings import NO_RANK, best_ranks, rows_of
 from beam_index.ranks import UNKNOWN, read_ranks
@@ -71,6 +71,6 @@ def merge(base: np.ndarray, anew: np.ndarray, stale: np.ndarray, depth: int) -> 
     known = base < UNKNOWN
     worst = np.where(known, base, 0).max(axis=1, keepdims=True)
     worst = np.where(base[:, -1:] == NO_RANK, NO_RANK, worst)
-    kept = np.where(known & ~np.isin(rows_of(base) // TILE_ITEMS, stale), base, NO_RANK)
+    kept = np.where(known & ~np.isin(tile_of(rows_of(base)), stale), base, NO_RANK)
     merged = np.sort(best_ranks([kept, anew, np.full((len(base), depth), NO_RANK)], depth), axis=1)
     return np.where((merged > worst) | ((merged == NO_RANK) & (worst != NO_RANK)), UNKNOWN, merged)

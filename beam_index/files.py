@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import uuid
@@ -32,11 +33,21 @@ def write_records(path: pathlib.Path, records: Iterable[bytes]) -> None:
     Raises:
       UserError: the file cannot be written.
     """
+    with whole_file(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        for record in records:
+            writer.write(record)
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the temporary name of a file that gets its own when the block ends without an error.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
     temporary = path.with_name(f"{UNFINISHED}{path.name}.{uuid.uuid4().hex}")
     try:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for record in records:
-                writer.write(record)
+        yield temporary
         temporary.rename(path)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot write {path}: {_reason(error)}") from error

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from beam_index.build import EXPORT_FORMAT
+from beam_index.plan import EXPORT_FORMAT
 from beam_index.search_engine.query import DEFAULT_SIZE, Query
 from protos.artifact import read_manifest
 from protos.errors import UserError, run_cli

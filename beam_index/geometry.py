@@ -41,8 +41,8 @@ def chunk_count(num_codes: int) -> int:
     return -(-num_codes // CHUNK_CODES)
 
 
-def tile_of(row: int) -> int:
-    """The tile that a catalogue row is in."""
+def tile_of(row: int | np.ndarray) -> int | np.ndarray:
+    """The tile that a catalogue row is in, or of each of several."""
     return row // TILE_ITEMS
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from beam_index.build import EXPORT_FORMAT
 from beam_index.manifest import INDEX_FORMAT
 from beam_index.parquet import open_parquet
+from beam_index.plan import EXPORT_FORMAT
 from protos.artifact import read_manifest, require_same_model
 from protos.codes import CodeSpace
 from protos.errors import UserError
@@ -46,6 +47,20 @@ class Pair(NamedTuple):
     def items(self) -> pathlib.Path:
         """The catalogue, row by row."""
         return self.model / "items.parquet"
+
+
+def pair_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser that takes --model and --index, and shows its texts as they are written."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
+    parser.add_argument("--index", type=pathlib.Path, required=True, help="the index built from it")
+    return parser
 
 
 def open_pair(model: pathlib.Path, index: pathlib.Path) -> Pair:

@@ -21,6 +21,8 @@ from beam_index.ready_lists import check_ready_lists
 from protos.codes import CodeSpace
 from protos.errors import UserError
 
+EXPORT_FORMAT = "sparcode.export/2"
+
 
 @dataclasses.dataclass(frozen=True)
 class Base:

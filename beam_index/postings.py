@@ -8,7 +8,7 @@ integers, which no order of merging can change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -42,6 +42,17 @@ def from_ranks(ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def rows_of(ranks: np.ndarray) -> np.ndarray:
     """The catalogue rows `[...]` int64 of ranks `[...]`."""
     return (ranks & _ROW_MASK).astype(np.int64)
+
+
+def widened(ranks: np.ndarray, width: int) -> np.ndarray:
+    """Ranks `[n, w]` filled up with NO_RANK to `[n, width]`."""
+    return np.pad(ranks, [(0, 0), (0, width - ranks.shape[1])], constant_values=NO_RANK)
+
+
+def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Ranks of several sets of codes, `[n_1, w_1] .. [n_p, w_p]`, below one another; the narrower are filled up."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([widened(part, width) for part in parts])
 
 
 def best_ranks(parts: Iterable[np.ndarray], count: int) -> np.ndarray:
@@ -93,9 +104,8 @@ class RunningBest:
         return np.sort(self._ranks[:, : self._filled.max(initial=0)], axis=1)
 
     def _make_room(self, width: int) -> None:
-        more = width - self._ranks.shape[1]
-        if more > 0:
-            self._ranks = np.pad(self._ranks, [(0, 0), (0, more)], constant_values=NO_RANK)
+        if width > self._ranks.shape[1]:
+            self._ranks = widened(self._ranks, width)
 
     def _compact(self) -> None:
         count = self._count

@@ -15,11 +15,10 @@ import tensorflow as tf
 
 from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, call_width, tile_span
 from beam_index.plan import Plan
-from beam_index.postings import RunningBest, best_ranks, rows_of, to_ranks
+from beam_index.postings import RunningBest, best_ranks, rows_of, stacked, to_ranks
 from beam_index.saved_model import compiled, one_thread_session
-from beam_index.scoring import Parts
-from beam_index.tiles import TileScorer, widened
-from protos.errors import UserError
+from beam_index.scoring import Parts, cut
+from beam_index.tiles import TileScorer
 
 # Items that the proxy is fitted to: many times its width, and one call of the scorer.
 SAMPLE_ITEMS = CALL_ITEMS
@@ -32,10 +31,7 @@ class Pruner:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._tiles = plan, TileScorer(plan)
-        if not self._tiles.scorer.has_stages:
-            raise UserError(
-                f"the scorer of {plan.model} has no signature 'items', which --candidates needs; export the model again"
-            )
+        self._tiles.scorer.require_stages("--candidates needs")
         tiles = [self._tiles.scorer.item_parts(tile) for tile in range(plan.num_tiles)]
         # Only the last tile is filled up.
         self._items = tuple(np.concatenate(parts)[: plan.num_items] for parts in zip(*tiles, strict=True))
@@ -48,23 +44,16 @@ class Pruner:
         """
         codes = self._tiles.scorer.code_parts(keys)
         candidates = self._candidates(codes, len(keys))
-        rows = [candidates[code] for code in range(len(keys))]
-        ranks = list(
-            self._tiles.callers.map(lambda code: self._rank(keys[code], code, codes, rows[code]), range(len(keys)))
+        ranks = self._tiles.callers.map(
+            lambda code: self._rank(keys[code], cut(codes, slice(code, code + 1)), candidates[code]), range(len(keys))
         )
-        width = max(each.shape[1] for each in ranks)
         pairs = candidates.size + len(keys) * len(self._proxy.sample)
-        return np.concatenate([widened(each, width) for each in ranks]), pairs
+        return stacked(list(ranks)), pairs
 
     def _candidates(self, codes: Parts, num_codes: int) -> np.ndarray:
         """Catalogue rows `[num_codes, R]`, ascending, of the items that the proxy scores best."""
-        exact = self._exact(codes, self._proxy.sample)
-        weights = self._proxy.fit(exact)
-        calls = [
-            slice(first, min(first + self._plan.call_codes, num_codes))
-            for first in range(0, num_codes, self._plan.call_codes)
-        ]
-        return np.concatenate(list(self._tiles.callers.map(lambda call: self._best_by_proxy(weights[call]), calls)))
+        weights = self._proxy.fit(self._exact(codes, self._proxy.sample))[:num_codes]
+        return np.concatenate(self._tiles.by_call(lambda own: self._best_by_proxy(weights[own]), num_codes))
 
     def _best_by_proxy(self, weights: np.ndarray) -> np.ndarray:
         plan = self._plan
@@ -78,21 +67,14 @@ class Pruner:
 
     def _exact(self, codes: Parts, rows: np.ndarray) -> np.ndarray:
         """Exact scores `[CHUNK_CODES, w]` of a chunk with some items."""
-        items = self._gathered(rows)
-        calls = range(0, CHUNK_CODES, self._plan.call_codes)
-        scored = self._tiles.callers.map(
-            lambda first: self._tiles.scorer.scores(
-                tuple(part[first : first + self._plan.call_codes] for part in codes), items, len(rows)
-            ),
-            calls,
-        )
-        return np.concatenate(list(scored))
+        scorer, items = self._tiles.scorer, self._gathered(rows)
+        scored = self._tiles.by_call(lambda own: scorer.scores(cut(codes, own), items, len(rows)), CHUNK_CODES)
+        return np.concatenate(scored)
 
-    def _rank(self, key: int, code: int, codes: Parts, rows: np.ndarray) -> np.ndarray:
+    def _rank(self, key: int, code: Parts, rows: np.ndarray) -> np.ndarray:
         """Exact ranks `[1, <= depth]` of one code with its candidates, ascending."""
         plan = self._plan
-        own = tuple(part[code : code + 1] for part in codes)
-        scores = self._tiles.scorer.scores(own, self._gathered(rows), len(rows))
+        scores = self._tiles.scorer.scores(code, self._gathered(rows), len(rows))
         self._tiles.scorer.require_finite(scores, np.array([key]), rows)
         keep = scores[0] > plan.floor
         return np.sort(best_ranks([to_ranks(scores[0][keep], rows[keep])[None]], plan.depth), axis=1)
@@ -100,7 +82,7 @@ class Pruner:
     def _gathered(self, rows: np.ndarray) -> Parts:
         """The parts of some items, filled up with repetitions to whole calls."""
         filled = np.resize(rows, call_width(len(rows)))
-        return tuple(part[filled] for part in self._items)
+        return cut(self._items, filled)
 
 
 class Proxy:

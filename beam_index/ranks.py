@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-import uuid
 
 import numpy as np
 
-from beam_index.files import UNFINISHED
-from beam_index.geometry import chunk_count, chunk_span
+from beam_index.files import whole_file
+from beam_index.geometry import CHUNK_CODES, chunk_count, chunk_span
 from beam_index.plan import Plan
-from beam_index.postings import NO_RANK
+from beam_index.postings import NO_RANK, widened
 from protos.errors import UserError
 
 # Stands for ranks that are not known, after all that are: below NO_RANK, which says that there are no more.
@@ -27,17 +26,9 @@ def write_ranks(of_chunk: tuple[int, np.ndarray], plan: Plan, keys: np.ndarray) 
     chunk, ranks = of_chunk
     codes = chunk_span(chunk, len(keys))
     name = ranks_file(chunk, len(keys))
-    whole = np.pad(ranks, [(0, 0), (0, plan.depth - ranks.shape[1])], constant_values=NO_RANK)
-    content = np.concatenate([keys[codes.start : codes.stop, None].astype(np.uint64), whole], axis=1)
-    temporary = plan.path(f"{UNFINISHED}{name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, content)
-        temporary.rename(plan.path(name))
-    except OSError as error:
-        raise UserError(f"cannot write {plan.path(name)}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    own = keys[codes.start : codes.stop, None].astype(np.uint64)
+    with whole_file(plan.path(name)) as temporary, temporary.open("wb") as file:
+        np.save(file, np.concatenate([own, widened(ranks, plan.depth)], axis=1))
     return name
 
 
@@ -51,7 +42,7 @@ def read_ranks(directory: str, chunk: int, keys: np.ndarray, num_codes: int) -> 
     content = np.load(path) if path.exists() else np.zeros((0, 1), np.uint64)
     if not np.array_equal(content[:, 0], keys.astype(np.uint64)):
         raise UserError(
-            f"--base_index {directory} has other codes than this build, from the {chunk * 256}th on: the observed codes"
-            " have changed; build in full, or give the --queries that the base was built with"
+            f"--base_index {directory} has other codes than this build, from the {chunk * CHUNK_CODES}th on: the"
+            " observed codes have changed; build in full, or give the --queries that the base was built with"
         )
     return content[:, 1:]

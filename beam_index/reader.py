@@ -53,11 +53,21 @@ def block_tiles(directory: str | os.PathLike[str]) -> Iterator[Tile]:
     """
     for record in read_records(directory, "block"):
         tile = BlockTile.FromString(record)
-        if not len(tile.values) == len(tile.offset) * tile.num_items == len(tile.scale) * tile.num_items:
-            raise UserError(
-                f"index {directory}: the block's tile at item {tile.first_item} has {len(tile.values)} bytes,"
-                f" {len(tile.offset)} offsets and {len(tile.scale)} scales for {tile.num_items} items; build it again"
-            )
-        levels = np.frombuffer(tile.values, np.uint8).reshape(len(tile.offset), tile.num_items)
-        offset, scale = (np.array(column, np.float32)[:, None] for column in (tile.offset, tile.scale))
+        offset, scale, levels = tile_arrays(tile, directory)
         yield Tile(tile.first_code, tile.first_item, offset + scale * levels)
+
+
+def tile_arrays(tile: BlockTile, directory: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offset `[n, 1]` and scale `[n, 1]` float32 and levels `[n, w]` uint8 of a tile of the index at `directory`.
+
+    Raises:
+      UserError: the tile has not one byte a code and item.
+    """
+    if not len(tile.values) == len(tile.offset) * tile.num_items == len(tile.scale) * tile.num_items:
+        raise UserError(
+            f"index {directory}: the block's tile at item {tile.first_item} has {len(tile.values)} bytes,"
+            f" {len(tile.offset)} offsets and {len(tile.scale)} scales for {tile.num_items} items; build it again"
+        )
+    levels = np.frombuffer(tile.values, np.uint8).reshape(len(tile.offset), tile.num_items)
+    offset, scale = (np.array(column, np.float32)[:, None] for column in (tile.offset, tile.scale))
+    return offset, scale, levels

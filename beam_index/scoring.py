@@ -16,6 +16,7 @@ from protos.errors import UserError
 
 # Tensors `[C, ...]` of codes or `[I, ...]` of items: all that their scores need of them.
 Parts = tuple[np.ndarray, ...]
+
 # Items' parts that are kept for the next chunk of codes.
 _CACHE_BYTES = 256 << 20
 
@@ -25,22 +26,27 @@ class Scorer:
 
     A scorer whose export has the stages `codes`, `items` and `pairs` makes what a code and what an item needs
     once, and pays only the rest for a pair. Without them, the parts of codes and items are their keys and rows.
+
+    Attributes:
+      has_stages: whether parts of items are what their scores depend on, not only their rows.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         model = SavedModel(os.path.join(plan.model, "scorer"))
-        self._staged = model.names("pairs") is not None
+        self.has_stages = model.names("pairs") is not None
         self._codes, self._items, self._pairs = _stages(model)
         self._lock = threading.Lock()
         one = self._make_item_parts(0)
         tiles = max(1, _CACHE_BYTES // sum(part.nbytes for part in one))
         self._cached = functools.lru_cache(tiles)(self._make_item_parts)
 
-    @property
-    def has_stages(self) -> bool:
-        """Whether parts of items are what their scores depend on, not only their rows."""
-        return self._staged
+    def require_stages(self, need: str) -> None:
+        """Raises UserError where parts of items are but their rows; `need` says who needs more."""
+        if not self.has_stages:
+            raise UserError(
+                f"the scorer of {self._plan.model} has no signature 'items', which {need}; export the model again"
+            )
 
     def code_parts(self, keys: np.ndarray) -> Parts:
         """The parts of 1 to CHUNK_CODES code keys `[n]`: tensors `[CHUNK_CODES, ...]`, filled up with repetitions."""
@@ -82,7 +88,7 @@ class Scorer:
         scores = np.empty((len(codes[0]), call_width(width)), np.float32)
         for first in range(0, width, CALL_ITEMS):
             span = slice(first, first + CALL_ITEMS)
-            scores[:, span] = self._call(codes, tuple(part[span] for part in items))
+            scores[:, span] = self._call(codes, cut(items, span))
         return scores[:, :width]
 
     def _call(self, codes: Parts, items: Parts) -> np.ndarray:
@@ -105,6 +111,11 @@ class Scorer:
             f"the scorer of {self._plan.model} gave {scores[code, column]} for {pair}; scores must be finite:"
             " look for weights that diverged in training, and export the model again"
         )
+
+
+def cut(parts: Parts, at: slice | np.ndarray) -> Parts:
+    """The parts of some of the codes or items."""
+    return tuple(part[at] for part in parts)
 
 
 def _stages(model: SavedModel) -> tuple:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from beam_index.block import TilePart, quantize
-from beam_index.geometry import CHUNK_CODES, Span, tile_span
+from beam_index.geometry import Span, tile_span
 from beam_index.plan import Plan
-from beam_index.postings import NO_RANK, RunningBest
-from beam_index.scoring import Parts, Scorer
+from beam_index.postings import RunningBest, stacked
+from beam_index.scoring import Parts, Scorer, cut
+
+T = TypeVar("T")
 
 
 class Scored(NamedTuple):
@@ -50,30 +52,21 @@ class TileScorer:
         tiles = list(tiles)
         codes = self.scorer.code_parts(keys)
         items = [self.scorer.item_parts(tile) for tile in tiles]
-        calls = [
-            (
-                keys[first : first + self.plan.call_codes],
-                tuple(part[first : first + self.plan.call_codes] for part in codes),
-                items,
-                tiles,
-            )
-            for first in range(0, min(CHUNK_CODES, len(keys)), self.plan.call_codes)
-        ]
-        scored = list(self.callers.map(lambda call: self._score_call(*call), calls))
-        width = max(each.ranks.shape[1] for each in scored)
-        ranks = np.concatenate([widened(each.ranks, width) for each in scored])
+        scored = self.by_call(lambda own: self._score_call(keys[own], cut(codes, own), items, tiles), len(keys))
+        ranks = stacked([each.ranks for each in scored])
         return Scored(ranks, [list(parts) for parts in zip(*(each.blocks for each in scored), strict=True)])
+
+    def by_call(self, function: Callable[[slice], T], num_codes: int) -> list[T]:
+        """What a function makes of the codes of each call, by their places among `num_codes`; on all cores."""
+        width = self.plan.call_codes
+        return list(self.callers.map(function, (slice(at, at + width) for at in range(0, num_codes, width))))
 
     def scores(self, keys: np.ndarray, tile: int) -> np.ndarray:
         """S of code keys `[n]`, 1 to CHUNK_CODES, with one tile, `[n, w]` float32; -bias of removed items."""
         span = tile_span(tile, self.plan.num_items)
         codes, items = self.scorer.code_parts(keys), self.scorer.item_parts(tile)
-
-        def call(first: int) -> np.ndarray:
-            own = slice(first, first + self.plan.call_codes)
-            return self._checked(keys[own], tuple(part[own] for part in codes), items, span)
-
-        return np.concatenate(list(self.callers.map(call, range(0, len(keys), self.plan.call_codes))))
+        scored = self.by_call(lambda own: self._checked(keys[own], cut(codes, own), items, span), len(keys))
+        return np.concatenate(scored)
 
     def _checked(self, keys: np.ndarray, codes: Parts, items: Parts, span: Span) -> np.ndarray:
         """S of the codes of one call with one tile, which must be finite; -bias of removed items."""
@@ -93,8 +86,3 @@ class TileScorer:
             if plan.block:
                 blocks.append(quantize(scores, np.float32(plan.bias)))
         return Scored(best.ranks(), blocks)
-
-
-def widened(ranks: np.ndarray, width: int) -> np.ndarray:
-    """Ranks `[n, w]` filled up with NO_RANK to `[n, width]`."""
-    return np.pad(ranks, [(0, 0), (0, width - ranks.shape[1])], constant_values=NO_RANK)

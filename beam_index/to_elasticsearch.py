@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import pathlib
@@ -12,7 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from beam_index.files import MAX_SHARDS
-from beam_index.pair import ITEMS_CURE, Pair, open_pair, read_item_ids
+from beam_index.pair import ITEMS_CURE, Pair, open_pair, pair_parser, read_item_ids
 from beam_index.parquet import open_parquet
 from beam_index.reader import posting_lists
 from beam_index.search_engine.by_item import ByItem, by_item
@@ -126,15 +125,7 @@ def _write_scales(path: pathlib.Path, postings: ByItem) -> None:
 
 
 def _parse(argv: Sequence[str]) -> EngineOptions:
-    parser = argparse.ArgumentParser(
-        prog="python -m beam_index.to_elasticsearch",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
-    parser.add_argument("--index", type=pathlib.Path, required=True, help="its index")
+    parser = pair_parser("python -m beam_index.to_elasticsearch", _DESCRIPTION, _EPILOG)
     parser.add_argument("--output", type=pathlib.Path, required=True, help="directory to write")
     parser.add_argument(
         "--columns",

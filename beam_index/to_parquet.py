@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_index.pair import Pair, open_pair, read_item_ids
+from beam_index.pair import Pair, open_pair, pair_parser, read_item_ids
 from beam_index.reader import posting_lists
 from protos.codes import CodeSpace
 from protos.errors import UserError, run_cli
@@ -108,15 +107,7 @@ def _table(lists: Sequence[Postings], ids: pa.ChunkedArray, space: CodeSpace) ->
 
 def main(argv: Sequence[str]) -> None:
     """Writes the table and prints how long it is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m beam_index.to_parquet",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
-    parser.add_argument("--index", type=pathlib.Path, required=True, help="its index")
+    parser = pair_parser("python -m beam_index.to_parquet", _DESCRIPTION, _EPILOG)
     parser.add_argument("--output", type=pathlib.Path, required=True, help="file to write, replaced if it is there")
     known = parser.parse_args(argv)
     rows = write(open_pair(known.model, known.index), known.output)

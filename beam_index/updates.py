@@ -53,10 +53,7 @@ def with_updates(plan: Plan, base: pathlib.Path | None, format_name: str, export
 def tile_digests(plan: Plan) -> list[str]:
     """SHA-256 of what each tile's scores depend on: its items' parts, and which of them are removed."""
     scorer = Scorer(plan)
-    if not scorer.has_stages:
-        raise UserError(
-            f"the scorer of {plan.model} has no signature 'items', which updates need; export the model again"
-        )
+    scorer.require_stages("updates need")
     digests = []
     for tile in range(plan.num_tiles):
         digest = hashlib.sha256(str(tile_span(tile, plan.num_items)).encode())

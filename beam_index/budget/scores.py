@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from beam_index.block import quantize
-from beam_index.geometry import TILE_ITEMS, Span, chunk_count, chunk_span, tile_span
+from beam_index.geometry import Span, chunk_count, chunk_span, tile_of, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import RunningBest
 from beam_index.tiles import TileScorer
@@ -30,7 +30,7 @@ class SampleScores:
         self._kept: dict[int, np.ndarray] = {}
         best = RunningBest(len(keys), depth, plan.floor)
         for tile in range(plan.num_tiles if len(keys) else 0):
-            best.add(self.tile(tile), tile * TILE_ITEMS)
+            best.add(self.tile(tile), tile_span(tile, plan.num_items).start)
         self.ranks = best.ranks()
 
     def tile(self, tile: int) -> np.ndarray:
@@ -58,7 +58,7 @@ class Exact:
 
     def tile(self, items: Span) -> np.ndarray:
         """relu(S + bias), `[D, items.width]`."""
-        scores = self._scores.tile(items.start // TILE_ITEMS)
+        scores = self._scores.tile(tile_of(items.start))
         return np.maximum(scores + self._scores.bias, np.float32(0))
 
 
@@ -70,5 +70,5 @@ class InBlockToBe:
 
     def tile(self, items: Span) -> np.ndarray:
         """The bytes of a tile decoded, `[D, items.width]`."""
-        offset, scale, levels = quantize(self._scores.tile(items.start // TILE_ITEMS), self._scores.bias)
+        offset, scale, levels = quantize(self._scores.tile(tile_of(items.start)), self._scores.bias)
         return offset[:, None] + scale[:, None] * levels.astype(np.float32)

@@ -7,12 +7,10 @@ import logging
 import pathlib
 from collections.abc import Sequence
 
-from beam_index.manifest import INDEX_FORMAT
 from beam_index.options import require_share
+from beam_index.pair import open_pair, pair_parser
 from beam_index.quality import CheckOptions, check, require_fidelity, write_report
-from beam_index.quality.check import EXPORT_FORMAT
 from beam_index.saved_model import one_thread_per_op
-from protos.artifact import read_manifest, require_same_model
 from protos.errors import UserError, run_cli
 
 _DESCRIPTION = """\
@@ -32,15 +30,7 @@ example:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m beam_index.quality",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
-    parser.add_argument("--index", type=pathlib.Path, required=True, help="the index built from it")
+    parser = pair_parser("python -m beam_index.quality", _DESCRIPTION, _EPILOG)
     parser.add_argument(
         "--queries",
         type=pathlib.Path,
@@ -70,11 +60,7 @@ def main(argv: Sequence[str]) -> None:
     one_thread_per_op()
     queries = arguments.queries or arguments.model / "queries.parquet"
     options = CheckOptions(queries, arguments.quality_queries, tuple(arguments.k))
-    index, model = (
-        read_manifest(directory, kind)
-        for directory, kind in ((arguments.index, INDEX_FORMAT), (arguments.model, EXPORT_FORMAT))
-    )
-    require_same_model(index, model, str(arguments.index), str(arguments.model))
+    open_pair(arguments.model, arguments.index)
     _make(arguments.output)
     quality = check(arguments.model, arguments.index, options)
     write_report(quality, arguments.output)

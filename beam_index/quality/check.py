@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from beam_index.options import parse
-from beam_index.plan import Plan, make_plan
+from beam_index.plan import EXPORT_FORMAT, Plan, make_plan
 from beam_index.quality import measures
 from beam_index.quality.best import Best
 from beam_index.quality.contributions import InBlock, Scored
@@ -24,8 +24,6 @@ from beam_index.quality.summary import Quality
 from beam_index.screening import without_bad_items
 from protos.artifact import read_manifest
 from protos.errors import UserError
-
-EXPORT_FORMAT = "sparcode.export/2"
 
 
 @dataclasses.dataclass(frozen=True)

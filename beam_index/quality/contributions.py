@@ -12,6 +12,7 @@ from beam_index.block_files import block_file
 from beam_index.files import read_file
 from beam_index.geometry import CHUNK_CODES, SPAN_TILES, Span, chunk_count, chunk_span, tile_of, tile_span, tiles_of
 from beam_index.plan import Plan
+from beam_index.reader import tile_arrays
 from beam_index.tiles import TileScorer
 from protos.errors import UserError
 from protos.index_pb2 import BlockTile
@@ -104,7 +105,8 @@ class InBlock:
             wanted = self._rows[self._rows // CHUNK_CODES == chunk] - chunk * CHUNK_CODES
             for record in read_file(self._directory / name):
                 message = BlockTile.FromString(record)
-                parts[self._number(message)].append(_wanted(message, wanted))
+                tile, arrays = self._number(message), tile_arrays(message, self._directory)
+                parts[tile].append(tuple(array[wanted] for array in arrays))
         return {tile: tuple(np.concatenate(part) for part in zip(*found, strict=True)) for tile, found in parts.items()}
 
     def _number(self, message: BlockTile) -> int:
@@ -120,13 +122,6 @@ class InBlock:
 
 
 def _nothing(tile: int, num_items: int) -> tuple[np.ndarray, ...]:
-    """What `_wanted` gives of no codes."""
+    """What `tile_arrays` gives of no codes."""
     none = np.zeros((0, 1), np.float32)
     return none, none, np.zeros((0, tile_span(tile, num_items).width), np.uint8)
-
-
-def _wanted(tile: BlockTile, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Offset `[n, 1]`, scale `[n, 1]` and levels `[n, w]` of some of its codes."""
-    levels = np.frombuffer(tile.values, np.uint8).reshape(len(tile.offset), tile.num_items)[rows]
-    offset, scale = (np.array(column, np.float32)[rows, None] for column in (tile.offset, tile.scale))
-    return offset, scale, levels
