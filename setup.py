@@ -33,10 +33,13 @@ BEAM = [
     "datasketches>=5.2,<6",
     "matplotlib>=3.10,<4",  # draws the report on an index's quality
 ]
-SERVING = [*MODELS, "tensorflow-serving-api==2.20.*", "grpcio-health-checking>=1.80,<2"]
+SERVING = [*MODELS, "tensorflow-serving-api==2.20.*", "grpcio-health-checking>=1.80,<2", "hdrhistogram>=0.10,<1"]
 ALL = sorted({*TRAINER, *BEAM, *SERVING})
+PEERS = ["chroma-hnswlib>=0.7.6,<0.8", "faiss-cpu>=1.15,<2", "scann>=1.4.2,<2"]  # what benchmarks/serving.py measures
 DEV = [
     *ALL,
+    *PEERS,
+    "cryptography>=45",  # makes the certificates of tests
     "grpcio-tools>=1.80,<2",
     "hypothesis>=6,<7",
     "pytest>=9,<10",
