@@ -23,7 +23,7 @@ def written(path, **columns):
 
 def of_items(categories):
     parts = np.split(categories.numbers, categories.splits[1:-1])
-    return [[categories.names[number - 1] for number in part] for part in parts]
+    return [[categories.names[number] for number in part] for part in parts]
 
 
 def kept_rows(categories, num_items, allow, deny):

@@ -101,6 +101,7 @@ def test_where_nothing_is_left_answers_have_no_width(world, sums, signature):
         {"exclude_ids": everything},
         {"k": numbers([0, -7])},
         {"allow_categories": padded([["nobody's"]] * 2)},
+        {"deny_categories": padded([["Drama"]] * 2)},  # which every item is
         {"allow_categories": padded([["Comedy"]] * 2), "deny_categories": padded([["Comedy"]] * 2)},
     ):
         answer = served.ask([["item-1"], []], signature, **choices)

@@ -221,7 +221,7 @@ def left_out(of_items: Sequence[Sequence[str]], allow: Sequence[str], deny: Sequ
 
 
 def numbered(of_items: Sequence[Sequence[str]]) -> ItemCategories:
-    numbers = [CATEGORIES.index(name) + 1 for names in of_items for name in names]
+    numbers = [CATEGORIES.index(name) for names in of_items for name in names]
     return ItemCategories(CATEGORIES, np.array(numbers, np.int32), np.cumsum([0, *map(len, of_items)], dtype=np.int64))
 
 
