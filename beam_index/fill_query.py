@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
+import pyarrow as pa
 import tensorflow as tf
 
 from beam_index.plan import EXPORT_FORMAT
+from beam_index.query_columns import require_columns, typed
+from beam_index.query_faults import faults
 from beam_index.search_engine.query import DEFAULT_SIZE, Query
 from protos.artifact import read_manifest
 from protos.errors import UserError, run_cli
+from protos.query_inputs import HISTORY, query_inputs
 
 _DESCRIPTION = """\
 Prints the body of the search request that ranks a search engine's items for one query, which is
@@ -22,12 +27,18 @@ given as a history, or as the keys and weights that the query model gave for it.
 _EPILOG = """\
 examples:
   python -m beam_index.fill_query --export engine --model run/export --history 1,260,1196
+  python -m beam_index.fill_query --export engine --model run/export --history 1,260 \\
+      --features '{"rating": [4.5, null], "job": "cook"}'
   python -m beam_index.fill_query --export engine --keys 12,70,-1 --weights 1,1,0 --seen 1,260
 """
 _Value = TypeVar("_Value")
+_FEATURES = "--features"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def of_history(query: Query, model: pathlib.Path, history: Sequence[str], size: int) -> dict[str, Any]:
+def of_history(
+    query: Query, model: pathlib.Path, history: Sequence[str], size: int, features: Mapping[str, Any] = NOTHING
+) -> dict[str, Any]:
     """The request of a history, whose items are not to be returned.
 
     Args:
@@ -35,11 +46,43 @@ def of_history(query: Query, model: pathlib.Path, history: Sequence[str], size: 
       model: directory of the exported model that it was made from.
       history: item ids, oldest first.
       size: most items to return.
+      features: what the query brings beside its history, by name: of events a list, a value for each; what is
+        left out or None is missing.
+
+    Raises:
+      UserError: the model knows no feature of a name, or a value contradicts what is declared of it.
     """
     encode = tf.saved_model.load(str(model / "query")).signatures["serving_default"]
-    outputs = encode(history=tf.constant([list(history)], tf.string, (1, len(history))))
+    outputs = encode(**_tensors(model, history, features))
     keys, weights, distances = (outputs[name][0].numpy() for name in ("keys", "weights", "distances"))
     return query.fill(query.nearest_listed(keys.tolist(), distances), weights.tolist(), history, size)
+
+
+def _tensors(model: pathlib.Path, history: Sequence[str], features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """What the query model takes, of one query."""
+    inputs = query_inputs(read_manifest(model, EXPORT_FORMAT)["model"])
+    names = [each.name for each in inputs]
+    if unknown := [name for name in features if name not in names]:
+        known = ", ".join(names) or "nothing beside the history"
+        raise UserError(f"--features names {unknown[0]!r}; the queries of {model} bring {known}")
+    columns = {name: _column(name, features.get(name)) for name in names}
+    table = pa.table({HISTORY: pa.array([list(history)], pa.list_(pa.string())), **columns})
+    require_columns(table.schema, inputs, _FEATURES, "see --help")
+    for fault in filter(None, faults(table, inputs)):
+        raise UserError(f"{_FEATURES}: {fault}")
+    tensors = {each.name: each.padded(typed(table[each.name], each).to_pylist(), len(history)) for each in inputs}
+    return {
+        HISTORY: tf.constant([list(history)], tf.string, (1, len(history))),
+        **{each.name: tf.constant(tensors[each.name], each.dtype) for each in inputs},
+    }
+
+
+def _column(name: str, value: Any) -> pa.Array:
+    """The value of one query as a column."""
+    try:
+        return pa.array([value])
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"{_FEATURES}: {name!r} is {value!r}, which mixes types: {error}") from error
 
 
 def main(argv: Sequence[str]) -> None:
@@ -48,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
     query = Query.load(known.export)
     if known.history is not None:
         _require_same_model(query, known)
-        body = of_history(query, known.model, known.history, known.size)
+        body = of_history(query, known.model, known.history, known.size, known.features)
     else:
         body = query.fill(known.keys, known.weights, known.seen, known.size)
     print(json.dumps(body, ensure_ascii=False))
@@ -78,6 +121,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=directory, help="the exported model, for --history")
     parser.add_argument("--history", type=_listed(str), metavar="ID,...", help="item ids, oldest first; not returned")
+    parser.add_argument(
+        "--features",
+        type=_object,
+        default=NOTHING,
+        metavar="JSON",
+        help="what the query brings beside --history, by name: of events a list, a value for each; null is missing",
+    )
     parser.add_argument("--keys", type=_listed(int), metavar="KEY,...", help="of the query; -1 is no key")
     parser.add_argument("--weights", type=_listed(float), metavar="WEIGHT,...", help="one a key")
     parser.add_argument("--seen", type=_listed(str), default=[], metavar="ID,...", help="item ids not to return")
@@ -95,6 +145,16 @@ def _listed(kind: Callable[[str], _Value]) -> Callable[[str], list[_Value]]:
 
     read.__name__ = f"list of {kind.__name__}"  # what argparse calls it in errors
     return read
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(text)
+    return found
+
+
+_object.__name__ = "JSON object"  # what argparse calls it in errors
 
 
 if __name__ == "__main__":
