@@ -13,12 +13,13 @@ import pyarrow as pa
 import tensorflow as tf
 
 from beam_index.plan import EXPORT_FORMAT
-from beam_index.query_columns import require_columns, typed
+from beam_index.query_columns import require_columns
+from beam_index.query_encoder import batches
 from beam_index.query_faults import faults
 from beam_index.search_engine.query import DEFAULT_SIZE, Query
 from protos.artifact import read_manifest
 from protos.errors import UserError, run_cli
-from protos.query_inputs import HISTORY, query_inputs
+from protos.query_inputs import HISTORY, query_inputs, tensors
 
 _DESCRIPTION = """\
 Prints the body of the search request that ranks a search engine's items for one query, which is
@@ -70,11 +71,8 @@ def _tensors(model: pathlib.Path, history: Sequence[str], features: Mapping[str,
     require_columns(table.schema, inputs, _FEATURES, "see --help")
     for fault in filter(None, faults(table, inputs)):
         raise UserError(f"{_FEATURES}: {fault}")
-    tensors = {each.name: each.padded(typed(table[each.name], each).to_pylist(), len(history)) for each in inputs}
-    return {
-        HISTORY: tf.constant([list(history)], tf.string, (1, len(history))),
-        **{each.name: tf.constant(tensors[each.name], each.dtype) for each in inputs},
-    }
+    (query,) = batches(table, inputs)
+    return {name: tf.constant(array) for name, array in tensors(query, inputs).items()}
 
 
 def _column(name: str, value: Any) -> pa.Array:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from beam_index.query_columns import typed
 from beam_index.query_faults import sound
 from beam_index.saved_model import SavedModel
-from protos.query_inputs import HISTORY, QueryInput
+from protos.query_inputs import HISTORY, QueryInput, tensors
 
 # Queries encoded together, always in this shape (see geometry.py).
 BATCH_QUERIES = 256
@@ -39,10 +39,8 @@ def pad(queries: Queries, inputs: Sequence[QueryInput]) -> list[np.ndarray]:
     The first is the history, `[BATCH_QUERIES, H]` of ids, "" where there are none; H is the longest history's
     length, at least 1. The others are those of `inputs`.
     """
-    history = QueryInput(HISTORY, "event", "category")
-    length = max([1, *(len(items or ()) for items in queries[HISTORY])])
     rest = [None] * (BATCH_QUERIES - len(queries[HISTORY]))
-    return [each.padded([*queries[each.name], *rest], length) for each in (history, *inputs)]
+    return list(tensors({name: [*values, *rest] for name, values in queries.items()}, inputs).values())
 
 
 def load_encoder(model: str | os.PathLike[str], inputs: Sequence[QueryInput], outputs: Sequence[str]) -> Encoder:

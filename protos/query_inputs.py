@@ -117,3 +117,18 @@ def query_inputs(model: Mapping[str, Any]) -> tuple[QueryInput, ...]:
     """The inputs beside the history that a manifest's entry `model` declares; none in exports of old."""
     fields = [field.name for field in dataclasses.fields(QueryInput)]
     return tuple(QueryInput(**{name: each[name] for name in fields}) for each in model.get("query_inputs", ()))
+
+
+def tensors(
+    queries: Mapping[str, Sequence[Any]], inputs: Sequence[QueryInput], width: int | None = None
+) -> dict[str, np.ndarray]:
+    """What the query model takes, by name: the history, `[B, H]` of ids, and every input.
+
+    Args:
+      queries: B queries, by column: histories of item ids, and for each input its values, None where missing.
+      inputs: that the model declares.
+      width: H; None is the length of the longest history, at least 1.
+    """
+    history = QueryInput(HISTORY, "event", "category")
+    length = width or max([1, *(len(items or ()) for items in queries[HISTORY])])
+    return {each.name: each.padded(queries[each.name], length) for each in (history, *inputs)}
