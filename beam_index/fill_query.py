@@ -9,17 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import pyarrow as pa
 import tensorflow as tf
 
+from beam_index.one_query import one_query
 from beam_index.plan import EXPORT_FORMAT
-from beam_index.query_columns import require_columns
-from beam_index.query_encoder import batches
-from beam_index.query_faults import faults
 from beam_index.search_engine.query import DEFAULT_SIZE, Query
 from protos.artifact import read_manifest
 from protos.errors import UserError, run_cli
-from protos.query_inputs import HISTORY, query_inputs, tensors
 
 _DESCRIPTION = """\
 Prints the body of the search request that ranks a search engine's items for one query, which is
@@ -33,7 +29,6 @@ examples:
   python -m beam_index.fill_query --export engine --keys 12,70,-1 --weights 1,1,0 --seen 1,260
 """
 _Value = TypeVar("_Value")
-_FEATURES = "--features"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -54,33 +49,9 @@ def of_history(
       UserError: the model knows no feature of a name, or a value contradicts what is declared of it.
     """
     encode = tf.saved_model.load(str(model / "query")).signatures["serving_default"]
-    outputs = encode(**_tensors(model, history, features))
+    outputs = encode(**{name: tf.constant(array) for name, array in one_query(model, history, features).items()})
     keys, weights, distances = (outputs[name][0].numpy() for name in ("keys", "weights", "distances"))
     return query.fill(query.nearest_listed(keys.tolist(), distances), weights.tolist(), history, size)
-
-
-def _tensors(model: pathlib.Path, history: Sequence[str], features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    """What the query model takes, of one query."""
-    inputs = query_inputs(read_manifest(model, EXPORT_FORMAT)["model"])
-    names = [each.name for each in inputs]
-    if unknown := [name for name in features if name not in names]:
-        known = ", ".join(names) or "nothing beside the history"
-        raise UserError(f"--features names {unknown[0]!r}; the queries of {model} bring {known}")
-    columns = {name: _column(name, features.get(name)) for name in names}
-    table = pa.table({HISTORY: pa.array([list(history)], pa.list_(pa.string())), **columns})
-    require_columns(table.schema, inputs, _FEATURES, "see --help")
-    for fault in filter(None, faults(table, inputs)):
-        raise UserError(f"{_FEATURES}: {fault}")
-    (query,) = batches(table, inputs)
-    return {name: tf.constant(array) for name, array in tensors(query, inputs).items()}
-
-
-def _column(name: str, value: Any) -> pa.Array:
-    """The value of one query as a column."""
-    try:
-        return pa.array([value])
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UserError(f"{_FEATURES}: {name!r} is {value!r}, which mixes types: {error}") from error
 
 
 def main(argv: Sequence[str]) -> None:

@@ -67,7 +67,7 @@ def _is_plain(column: pa.Array | pa.ChunkedArray, each: QueryInput, history: pa.
         if not _true(pc.equal(pc.list_value_length(column), pc.list_value_length(history))):
             return False
         column = pc.list_flatten(column)
-    if each.width and not pa.types.is_null(column.type):
+    if each.kind == "vector" and not pa.types.is_null(column.type):
         return _true(pc.equal(pc.list_value_length(column), each.width))
     return _is_utf8(column)
 
@@ -112,7 +112,7 @@ def _features_fault(query: Sequence[Any], inputs: Sequence[QueryInput]) -> str |
 
 def _value_fault(value: Any, each: QueryInput) -> tuple[str, str] | None:
     """What was found in a value, and what would be right."""
-    if each.width:
+    if each.kind == "vector":
         wrong = value is not None and len(value) != each.width
         return (f"a vector of {len(value)} numbers", str(each.width)) if wrong else None
     for part in (value or ()) if each.is_list else (value,):

@@ -93,7 +93,8 @@ class QueryInput:
         lists = [[_items(value) if self.is_list else (value,) for value in query] for query in queries]
         places = length if self.of_event else 1
         self._require_fit(lists, places)
-        width = self.width or max([1, *(len(items) for query in lists for items in query)])
+        longest = max([1, *(len(items) for query in lists for items in query)])
+        width = longest if self.width is None else self.width
         array = np.full((len(lists), places, width), self.missing, object if self.dtype == "string" else np.float32)
         for row, query in enumerate(lists):
             for place, items in enumerate(query):
@@ -105,7 +106,7 @@ class QueryInput:
             if len(query) > places:
                 raise ValueError(f"{self.name} has {len(query)} values for one query; expected at most {places}")
             for items in query:
-                if self.width and len(items) not in (0, self.width):
+                if self.width is not None and len(items) not in (0, self.width):
                     raise ValueError(f"{self.name} has a vector of {len(items)} numbers; expected {self.width}")
 
 
