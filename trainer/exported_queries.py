@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from protos.query_inputs import HISTORY, RELEVANT, QueryInput
 from trainer.data.features import NO_COLUMNS, Columns, FeatureColumns
 from trainer.data.histories import Histories
+from trainer.features.fitted import missing_column
 from trainer.features.raw import ARROW_TYPES, checked
 
 # Queries of a row group where they bring more than a history, which may be much; readers hold one group at a time.
@@ -83,7 +84,7 @@ def feature_columns(
       columns: of the data.
 
     Raises:
-      UserError: a column of the data is not of its kind.
+      UserError: the data lacks a column, or it is not of its kind.
     """
     known = histories if isinstance(histories, Histories) else Histories.of(histories)
     return {
@@ -101,8 +102,10 @@ def _of_events(each: QueryInput, events: Sequence[np.ndarray], columns: Columns)
 
 
 def _taken(each: QueryInput, keys: np.ndarray, columns: Columns) -> pa.Array:
-    """Entries of a column of the data; null for key -1, and where there is no such column."""
-    if each.name not in columns:
+    """Entries of a column of the data, null for key -1."""
+    unknown, place = keys < 0, f"{each.place}s"
+    if unknown.all():
         return pa.nulls(len(keys), ARROW_TYPES[each.kind])
-    entries = columns[each.name].take(pa.array(keys, pa.int64(), mask=np.asarray(keys) < 0))
-    return checked(entries, each, f"{each.place}s")
+    if each.name not in columns:
+        raise missing_column(each.name, place, columns)
+    return checked(columns[each.name].take(pa.array(keys, pa.int64(), mask=unknown)), each, place)

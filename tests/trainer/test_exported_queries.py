@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from protos.errors import UserError
 from protos.query_inputs import QueryInput
 from tests.support.context import CATALOGUE, COLUMNS, DECLARED, model_of, random_queries, values_of
 from tests.support.models import small_config
 from trainer import exported_queries, task
 from trainer.data import load, split
 from trainer.export import export
-from trainer.exported_queries import SampleQueries, write_queries
+from trainer.exported_queries import SampleQueries, feature_columns, write_queries
 
 DATA = "synthetic:users=40,items=50,interactions=900,seed=1"
 TYPES = {
@@ -72,6 +73,13 @@ def test_columns_of_the_data_follow_every_history_and_prefix(tmp_path):
         assert row["weekday"] == [str(weekdays[event]) for event in events]
         assert row["likes"] == data.user_features["likes"][user].as_py()
         assert row["joined"] == data.user_features["joined"][user].as_py()
+
+
+def test_a_column_that_the_data_lacks_is_named():
+    inputs = [QueryInput("mood", "event", "category")]
+    message = r"features.events: the data has no events column 'mood'; it has 'rating', 'device'"
+    with pytest.raises(UserError, match=message):
+        feature_columns(inputs, random_queries(5, seed=3), COLUMNS)
 
 
 def test_as_many_targets_as_queries(tmp_path):
