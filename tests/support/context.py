@@ -86,17 +86,17 @@ def model_of(declared=DECLARED, active: bool = True, **quantizer: Any) -> SparCo
 
 
 def random_queries(count: int, seed: int) -> Histories:
-    """Histories of up to 9 events; of some, and of some users, nothing is known."""
+    """Histories of up to 9 events, with events and users some of whose values are missing."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 10, count)
     return Histories(
         [rng.permutation(ITEMS)[:length] for length in lengths],
-        [rng.integers(-1, EVENTS, length) for length in lengths],
-        rng.integers(-1, USERS, count),
+        [rng.integers(0, EVENTS, length) for length in lengths],
+        rng.integers(0, USERS, count),
     )
 
 
 def values_of(place: str, name: str, key: int) -> Any:
     """The value of a feature by its key, None where it is missing: what an export has in its queries."""
-    value = getattr(COLUMNS, place)[name][key].as_py() if key >= 0 else None
+    value = getattr(COLUMNS, place)[name][key].as_py()
     return str(value) if name == "region" and value is not None else value
