@@ -21,9 +21,8 @@ def single_model(name: str, base_path: str | os.PathLike[str], versions: Sequenc
     config = ModelServerConfig()
     model = config.model_config_list.config.add(name=name, model_platform=_PLATFORM)
     model.base_path = str(pathlib.Path(base_path).absolute())
-    model.model_version_policy.specific.versions.extend(versions)
-    if not versions:
-        model.model_version_policy.latest.num_versions = 1
+    if versions:
+        model.model_version_policy.specific.versions.extend(versions)
     return config
 
 
