@@ -12,7 +12,7 @@ from protos.errors import UserError
 from serving.credentials import read_credentials
 from serving.model_config import ModelServerConfig, single_model
 from serving.text_protos import read_text_proto
-from serving.versions import LoadRetries
+from serving.versions import DEFAULT_RETRIES, LoadRetries
 
 DEFAULT_PORT = 8500  # TensorFlow Serving's
 
@@ -36,10 +36,13 @@ class ServerOptions:
     max_threads: int = 0
     poll_seconds: float = 0.0
     grace_seconds: float = 10.0
-    retries: LoadRetries = LoadRetries()
+    retries: LoadRetries = DEFAULT_RETRIES
     labels_for_unavailable: bool = False
     channel_arguments: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
     credentials: grpc.ServerCredentials | None = None
+
+
+DEFAULT_OPTIONS = ServerOptions()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,14 +100,14 @@ def _add_loading_flags(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max_num_load_retries",
         type=int,
-        default=LoadRetries.most,
+        default=DEFAULT_RETRIES.most,
         metavar="N",
         help="how often a version that cannot be loaded is tried again; never at the start (default: %(default)s)",
     )
     group.add_argument(
         "--load_retry_interval_micros",
         type=int,
-        default=int(LoadRetries.seconds * 1e6),
+        default=int(DEFAULT_RETRIES.seconds * 1e6),
         metavar="US",
         help="time between such attempts (default: %(default)s, a minute)",
     )
@@ -114,7 +117,7 @@ def _add_listening_flags(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("how it listens")
     group.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 lets the system choose (default: %(default)s)")
     group.add_argument("--port_file", metavar="FILE", help="write the port there once the server answers")
-    group.add_argument("--host", default=ServerOptions.host, help="address to listen at (default: %(default)s)")
+    group.add_argument("--host", default=DEFAULT_OPTIONS.host, help="address to listen at (default: %(default)s)")
     group.add_argument(
         "--ssl_config_file", metavar="FILE", help="text of an SSLConfig, whose fields hold PEM: TLS and mutual TLS"
     )
@@ -134,7 +137,7 @@ def _add_listening_flags(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--grace_seconds",
         type=float,
-        default=ServerOptions.grace_seconds,
+        default=DEFAULT_OPTIONS.grace_seconds,
         metavar="S",
         help="time that requests have to end after SIGTERM or SIGINT (default: %(default)s)",
     )

@@ -21,7 +21,7 @@ from serving.decoding import RefuseUndecodable
 from serving.listening import EXCLUSIVE_PORT, bind, format_address, require_free
 from serving.model_config import ModelServerConfig, single_model
 from serving.models import Models
-from serving.options import DEFAULT_PORT, ServerOptions, models_of, options_of, parser
+from serving.options import DEFAULT_OPTIONS, DEFAULT_PORT, ServerOptions, models_of, options_of, parser
 from serving.services import ModelService, PredictionService
 
 _CHANNEL_ARGUMENTS: Mapping[str, int | str] = dict(
@@ -31,14 +31,13 @@ _CHANNEL_ARGUMENTS: Mapping[str, int | str] = dict(
         ("grpc.max_send_message_length", -1),
     ]
 )
-_log = logging.getLogger(__name__)
 
 
 class ModelServer:
     """Serves the models of a configuration from `start` to `stop`, or while a `with` block runs."""
 
     def __init__(
-        self, config: ModelServerConfig, port: int = DEFAULT_PORT, options: ServerOptions = ServerOptions()
+        self, config: ModelServerConfig, port: int = DEFAULT_PORT, options: ServerOptions = DEFAULT_OPTIONS
     ) -> None:
         """Starts nothing yet.
 
@@ -123,7 +122,7 @@ class EmbeddedServer(ModelServer):
         model_base_path: str | os.PathLike[str],
         model_name: str = "sparcode",
         port: int = DEFAULT_PORT,
-        options: ServerOptions = ServerOptions(),
+        options: ServerOptions = DEFAULT_OPTIONS,
         versions: Sequence[int] = (),
     ) -> None:
         """Starts nothing yet.

@@ -59,7 +59,10 @@ def start(base, versions=(), poll_seconds=0.0):
     return EmbeddedServer(base, "toy", 0, ServerOptions(poll_seconds=poll_seconds), versions)
 
 
-def toy_versions(base, retries=LoadRetries(most=0)):
+NO_RETRIES = LoadRetries(most=0)
+
+
+def toy_versions(base, retries=NO_RETRIES):
     [config] = single_model("toy", base).model_config_list.config
     return ModelVersions(config, retries)
 
