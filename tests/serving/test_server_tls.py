@@ -117,5 +117,5 @@ def test_a_configuration_of_tls_that_cannot_be(base_path, authority, tmp_path, f
 def test_the_key_of_another_certificate_is_refused(base_path, authority, stranger, tmp_path):
     other = stranger.issue_server().key.read_text()
     config = write_config(tmp_path / "ssl", authority, server_key=other)
-    with pytest.raises(UserError, match="ssl: .*key"):
+    with pytest.raises(UserError, match=r"ssl: .*key"):
         start(base_path, config)
