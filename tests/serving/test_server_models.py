@@ -237,7 +237,7 @@ def test_a_new_model_that_cannot_be_loaded_is_named_and_the_others_answer(root, 
     code, message = failure(client.reload, config(root, TOY, OTHER))
     assert code == "UNKNOWN"
     assert message.startswith(
-        "1 model(s) did not become available: {{{name: other version: 5} due to error: INVALID_ARGUMENT: cannot load"
+        "1 model(s) did not become available: {{{name: other version: 5} due to error: FAILED_PRECONDITION: cannot load"
     )
     assert client.version() == 3
     shutil.rmtree(root / "other")

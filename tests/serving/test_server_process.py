@@ -37,7 +37,7 @@ def slow_request(steps):
 def test_sigterm_stops_it_gracefully(base_path, tmp_path):
     """What has begun is answered, the process says so, and its exit code is 0."""
     with (
-        server_process(tmp_path, "--model_base_path", base_path) as (process, port),
+        server_process(tmp_path, "--model_base_path", base_path, "--grace_seconds", 120) as (process, port),
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         grpc.channel_ready_future(channel).result(timeout=60)
