@@ -4,27 +4,27 @@ import grpc
 import pytest
 
 from serving.server import EmbeddedServer
-from tests.serving.fuzz import Fuzz, read_signatures
+from tests.serving.fuzz import Fuzz, read_signatures, write_servable
 from tests.serving.hostile import DAMAGES, FAULTS, HostileRequests
-from tests.support.exports import item_ids
 
-REQUESTS = 1500
+REQUESTS = 3000
 
 
 @pytest.fixture(scope="module")
-def fuzzed(world):
-    """The model, and a channel to a server of it."""
-    made = world(sums="completed")
+def fuzzed(tmp_path_factory):
+    """A channel to a server of a model, and its item ids."""
+    directory = tmp_path_factory.mktemp("fuzzed")
+    ids = write_servable(directory)
     with (
-        EmbeddedServer(made.directory.parent, "toy", port=0) as server,
+        EmbeddedServer(directory / "base", "toy", port=0) as server,
         grpc.insecure_channel(server.address, [("grpc.max_receive_message_length", -1)]) as channel,
     ):
-        yield made, channel
+        yield channel, ids
 
 
 def test_hostile_requests_are_refused_and_change_no_answer(fuzzed):
-    made, channel = fuzzed
-    report = Fuzz(channel, "toy", item_ids(made.spec), seed=1).run(REQUESTS)
+    channel, ids = fuzzed
+    report = Fuzz(channel, "toy", ids, seed=1).run(REQUESTS)
     assert report.bad == []
     assert report.changed == 0
     assert report.probes >= REQUESTS // 50
@@ -36,7 +36,7 @@ def test_hostile_requests_are_refused_and_change_no_answer(fuzzed):
 
 
 def test_the_same_seed_makes_the_same_requests(fuzzed):
-    made, channel = fuzzed
+    channel, ids = fuzzed
     signatures = read_signatures(channel, "toy")
-    first, second = (HostileRequests(7, "toy", signatures, item_ids(made.spec)) for _ in range(2))
+    first, second = (HostileRequests(7, "toy", signatures, ids) for _ in range(2))
     assert [first.next() for _ in range(50)] == [second.next() for _ in range(50)]
