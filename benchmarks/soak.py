@@ -10,6 +10,9 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import itertools
+import multiprocessing
+import os
 import pathlib
 import shutil
 import subprocess
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 from protos.errors import UserError, run_cli
 from serving.client import AsyncRecommendClient
@@ -26,7 +30,7 @@ from serving.loadtest.report import Report, report, rss_mib
 
 _MODEL = "sparcode"
 _POLL_SECONDS = 0.5
-_START_SECONDS = 300.0
+_LOAD_SECONDS = 300.0
 _TIMEOUT_SECONDS = 30.0
 _ROOT = pathlib.Path(__file__).parents[1]
 
@@ -38,7 +42,8 @@ class Plan:
     Attributes:
       servable: a version directory, whose copies are the versions.
       export: the model it was made of, whose queries are asked.
-      seconds, rate: of the load.
+      seconds: of the load, at least: it ends when all versions have had their turn.
+      rate: requests a second.
       swaps: versions that take over, one after the other; a bad one comes in their middle.
       mix: of the requests.
       category_column: of the export's items.
@@ -88,7 +93,7 @@ def server_process(base: pathlib.Path, work: pathlib.Path) -> Iterator[tuple[int
         command = [sys.executable, "-m", "serving.server", *map(str, flags)]
         process = subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _LOAD_SECONDS
         while not port_file.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"the server did not start; the end of its log:\n{log.read_text()[-2000:]}")
@@ -102,40 +107,39 @@ def server_process(base: pathlib.Path, work: pathlib.Path) -> Iterator[tuple[int
 def publish(servable: pathlib.Path, base: pathlib.Path, version: int, bad: bool = False) -> None:
     """Copies a version under a new number, as a deployment does it: under another name first, then renamed.
 
-    A bad one has lost the second half of its variables, as if its copy had been cut short.
+    A bad one has a warmup file that is cut short: it is found out only when all else has been loaded.
     """
     copy = base / f"copying-{version}"
     shutil.copytree(servable, copy)
     if bad:
-        for path in copy.glob("variables/variables.data-*"):
-            with path.open("r+b") as file:
-                file.truncate(path.stat().st_size // 2)
+        warmup = copy / "assets.extra" / "tf_serving_warmup_requests"
+        os.truncate(warmup, warmup.stat().st_size // 2)
     copy.rename(base / str(version))
 
 
 async def deploy(plan: Plan, base: pathlib.Path, client: AsyncRecommendClient, pid: int) -> Observed:
-    """Lets the versions arrive, evenly over the time of the load."""
+    """Lets the versions arrive, evenly over the time of the load, but none before that before it was dealt with."""
     observed, step = Observed(), plan.seconds / plan.last
     start = time.monotonic()
     for version in range(2, plan.last + 1):
         await asyncio.sleep(start + (version - 1) * step - time.monotonic())
-        if version == plan.bad + 1:
-            observed.bad_state = (await _states(client)).get(plan.bad, "not seen")
         observed.rss_mib.append(rss_mib(pid))
         await asyncio.to_thread(publish, plan.servable, base, version, version == plan.bad)
-        if version != plan.bad:
-            observed.swaps += await _takes_over(client, version, start + plan.seconds)
+        if version == plan.bad:
+            observed.bad_state = await _settle(client, version, "END", step)
+        else:
+            observed.swaps += await _settle(client, version, "AVAILABLE", _LOAD_SECONDS) == "AVAILABLE"
     await asyncio.sleep(start + plan.seconds - time.monotonic())
     observed.rss_mib.append(rss_mib(pid))
     return observed
 
 
-async def _takes_over(client: AsyncRecommendClient, version: int, deadline: float) -> bool:
-    while time.monotonic() < deadline:
-        if (await _states(client)).get(version) == "AVAILABLE":
-            return True
+async def _settle(client: AsyncRecommendClient, version: int, wanted: str, seconds: float) -> str:
+    """How a version stands as soon as that is `wanted`, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (state := (await _states(client)).get(version, "not seen")) != wanted and time.monotonic() < deadline:
         await asyncio.sleep(_POLL_SECONDS)
-    return False
+    return state
 
 
 async def _states(client: AsyncRecommendClient) -> dict[int, str]:
@@ -145,9 +149,9 @@ async def _states(client: AsyncRecommendClient) -> dict[int, str]:
 async def _load_and_deploy(plan: Plan, base: pathlib.Path, pid: int, address: str) -> tuple[Outcome, Observed]:
     requests = draw(read_users(plan.export, plan.category_column), plan.mix)
     async with AsyncRecommendClient(address, _MODEL, _TIMEOUT_SECONDS) as client:
-        load = run(client, requests, arrivals(plan.rate, plan.seconds, plan.mix.seed))
-        outcome, observed = await asyncio.gather(load, deploy(plan, base, client, pid))
-    return outcome, observed
+        deployment = asyncio.create_task(deploy(plan, base, client, pid))
+        due = itertools.takewhile(lambda _: not deployment.done(), arrivals(plan.rate, float("inf"), plan.mix.seed))
+        return await run(client, requests, due), await deployment
 
 
 def soak(plan: Plan, work: pathlib.Path) -> tuple[Report, Observed]:
@@ -157,7 +161,7 @@ def soak(plan: Plan, work: pathlib.Path) -> tuple[Report, Observed]:
     publish(plan.servable, base, 1)
     with server_process(base, work) as (pid, address):
         outcome, observed = asyncio.run(_load_and_deploy(plan, base, pid, address))
-    found = report(outcome, plan.seconds, (observed.rss_mib[0], observed.rss_mib[-1]))
+    found = report(outcome, (observed.rss_mib[0], observed.rss_mib[-1]))
     return dataclasses.replace(found, swaps=observed.swaps), observed
 
 
@@ -206,7 +210,9 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         servable, export = flags.servable, flags.export
         if servable is None:
-            servable, export = _trained_servable(flags.work or pathlib.Path(scratch) / "made")
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                made = process.submit(_trained_servable, flags.work or pathlib.Path(scratch) / "made")
+                servable, export = made.result()
         mix = Mix(filtered_share=flags.filtered_share)
         plan = Plan(servable, export, flags.minutes * 60, flags.rate, flags.swaps, mix)
         work = pathlib.Path(scratch) / "soak"

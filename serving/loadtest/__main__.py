@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=Mix.filtered_share,
         metavar="SHARE",
-        help="of the queries, with k, excluded items and categories; 0 asks serving_default alone (default: %(default)s)",
+        help="of the queries, with k, exclusions and categories; 0 asks serving_default alone (default: %(default)s)",
     )
     parser.add_argument("--category_column", default="genres", help="of the export's items (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the requests and arrivals (default: %(default)s)")
@@ -65,7 +65,7 @@ async def _measure(where: Connection, requests: Iterator[list[Query]], flags: ar
         await client.wait_until_ready(where.timeout)
         before = rss_mib(flags.server_pid)
         outcome = await run(client, requests, arrivals(flags.rate, flags.seconds, flags.seed))
-        return report(outcome, flags.seconds, (before, rss_mib(flags.server_pid)))
+        return report(outcome, (before, rss_mib(flags.server_pid)))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -32,12 +32,14 @@ class Outcome:
       failures: how many ended with each status code, or with fewer answers than queries.
       versions: how many each version answered.
       queries: answered.
+      seconds: that the load took, until the last request's end.
     """
 
     times: HdrHistogram = dataclasses.field(default_factory=lambda: HdrHistogram(1, _LONGEST_MICROSECONDS, _DIGITS))
     failures: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     versions: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
     queries: int = 0
+    seconds: float = 0.0
 
     @property
     def requests(self) -> int:
@@ -77,6 +79,7 @@ async def run(client: AsyncRecommendClient, requests: Iterator[Sequence[Query]],
         for seconds in due:
             await asyncio.sleep(start + seconds - time.monotonic())
             under_way.create_task(_send(client, next(requests), start + seconds, outcome))
+    outcome.seconds = time.monotonic() - start
     return outcome
 
 

@@ -51,7 +51,7 @@ class Report:
         times = f"p50 {self.p50_ms:.2f}, p95 {self.p95_ms:.2f}, p99 {self.p99_ms:.2f}, p99.9 {self.p999_ms:.2f}"
         lines = [
             f"{self.requests} requests, {self.requests_per_second:.1f} a second, {self.failed} failed"
-            f" {dict(self.failures) or ''}",
+            f" {self.failures or ''}",
             f"{times}, longest {self.max_ms:.2f} ms",
             f"answered by versions {dict(sorted(self.versions.items()))}",
         ]
@@ -60,8 +60,8 @@ class Report:
         return "\n".join(lines)
 
 
-def report(outcome: Outcome, seconds: float, rss_mib: tuple[float | None, float | None]) -> Report:
-    """The figures of a load of so many seconds, and of the server's memory before and after it."""
+def report(outcome: Outcome, rss_mib: tuple[float | None, float | None]) -> Report:
+    """The figures of a load, and of the server's memory before and after it."""
     return Report(
         requests=outcome.requests,
         failed=outcome.failed,
@@ -73,10 +73,10 @@ def report(outcome: Outcome, seconds: float, rss_mib: tuple[float | None, float 
         swaps=max(len(outcome.versions) - 1, 0),
         rss_mib_start=rss_mib[0],
         rss_mib_end=rss_mib[1],
-        requests_per_second=outcome.requests / seconds,
-        queries_per_second=outcome.queries / seconds,
-        failures=outcome.failures,
-        versions=outcome.versions,
+        requests_per_second=outcome.requests / max(outcome.seconds, 1e-9),
+        queries_per_second=outcome.queries / max(outcome.seconds, 1e-9),
+        failures=dict(outcome.failures),
+        versions=dict(outcome.versions),
     )
 
 
