@@ -17,6 +17,7 @@ from protos.errors import UserError, run_cli
 from serving.catalogue import Catalogue
 from serving.index import Index, read_index
 from serving.lists import PostingLists
+from serving.ops import require_stock_ops
 from serving.query import QueryModel
 from serving.retrieval import AnswerOptions, Retrieval
 from serving.scorer import Scorer
@@ -114,6 +115,7 @@ def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[s
         )
         signatures = {"serving_default": retrieval.recommend.get_concrete_function()}
         tf.saved_model.save(retrieval, str(building), signatures)
+    require_stock_ops(building)
 
 
 def _sums(options: ExportOptions, index: Index) -> Sums:

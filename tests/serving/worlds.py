@@ -23,7 +23,7 @@ class World:
     """A model, an index of it, and the servable of both."""
 
     def __init__(self, spec, model, index, directory):
-        self.spec, self.model, self.index = spec, model, index
+        self.spec, self.model, self.index, self.directory = spec, model, index, directory
         self._served = tf.saved_model.load(str(directory))
         self._query = tf.saved_model.load(str(model / "query"))
 
