@@ -21,6 +21,7 @@ from serving.ops import require_stock_ops
 from serving.query import QueryModel
 from serving.retrieval import AnswerOptions, Retrieval
 from serving.scorer import Scorer
+from serving.shards import IndexShard, Shard, shard_index
 from serving.sums import CompletedSums, RescoredSums, SparseSums, Sums
 from serving.warmup import write_warmup
 
@@ -42,6 +43,7 @@ class ExportOptions:
       sums: "sparse", "completed" or "rescored", see `serving.sums`.
       answers: k, and whether items of the history may be returned.
       overwrite: whether an existing version may be replaced.
+      shard: the items to export; all of them, if not told otherwise.
     """
 
     model: pathlib.Path
@@ -50,6 +52,7 @@ class ExportOptions:
     sums: Literal["sparse", "completed", "rescored"] = "completed"
     answers: AnswerOptions = dataclasses.field(default_factory=AnswerOptions)
     overwrite: bool = False
+    shard: Shard = dataclasses.field(default_factory=Shard)
 
 
 def export(options: ExportOptions) -> dict[str, Any]:
@@ -63,9 +66,10 @@ def export(options: ExportOptions) -> dict[str, Any]:
     index = read_index(options.index, with_block=options.sums == "completed")
     require_same_model(index.manifest, model, str(options.index), str(options.model))
     _check_index(options, index)
+    part = shard_index(index, options.shard, model["model"]["num_items"])
     with new_artifact(options.output) as building:
-        _save_model(building, options, model["model"], index)
-        return _write_extra(building, options, model, index)
+        _save_model(building, options, model["model"], part)
+        return _write_extra(building, options, model, part)
 
 
 def _check_options(options: ExportOptions) -> None:
@@ -104,13 +108,14 @@ def _check_index(options: ExportOptions, index: Index) -> None:
         )
 
 
-def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index) -> None:
+def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], part: IndexShard) -> None:
     with tempfile.TemporaryDirectory() as scratch:
+        item_ids = _item_ids(options.model, model)[part.rows]
         retrieval = Retrieval(
             query_model=QueryModel(options.model / "query", model),
-            lists=PostingLists(index),
-            sums=_sums(options, index),
-            catalogue=Catalogue(_item_ids(options.model, model), pathlib.Path(scratch) / "served_item_ids.txt"),
+            lists=PostingLists(part.index),
+            sums=_sums(options, part),
+            catalogue=Catalogue(item_ids, pathlib.Path(scratch) / "served_item_ids.txt"),
             options=options.answers,
         )
         signatures = {"serving_default": retrieval.recommend.get_concrete_function()}
@@ -118,12 +123,12 @@ def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[s
     require_stock_ops(building)
 
 
-def _sums(options: ExportOptions, index: Index) -> Sums:
+def _sums(options: ExportOptions, part: IndexShard) -> Sums:
     if options.sums == "sparse":
         return SparseSums()
     if options.sums == "completed":
-        return CompletedSums(index.block)
-    return RescoredSums(Scorer(options.model / "scorer"))
+        return CompletedSums(part.index.block)
+    return RescoredSums(Scorer(options.model / "scorer", part.first_row))
 
 
 def _item_ids(model_dir: pathlib.Path, model: Mapping[str, Any]) -> list[str]:
@@ -137,9 +142,9 @@ def _item_ids(model_dir: pathlib.Path, model: Mapping[str, Any]) -> list[str]:
 
 
 def _write_extra(
-    building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index
+    building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], part: IndexShard
 ) -> dict[str, Any]:
-    extra = building / EXTRA
+    extra, index = building / EXTRA, part.index
     extra.mkdir()
     histories = pq.read_table(options.model / "queries.parquet", columns=["history"]).slice(0, 32)["history"]
     write_warmup(extra, histories.to_pylist(), model["model"]["max_history"])
@@ -154,7 +159,8 @@ def _write_extra(
         lists=index.num_scored,
         ready_lists=len(index.keys) - index.num_scored,
         postings=len(index.items),
-        items=model["model"]["num_items"],
+        items=len(part.items),
+        shard=dataclasses.asdict(options.shard) | {"first_item": part.items.start},
         versions={"tensorflow": tf.__version__, "index": index.manifest["versions"], "model": model["versions"]},
     )
     # Beside the warmup file, where TensorFlow Serving expects what is not its own; it covers the whole version.
@@ -185,6 +191,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--default_k", type=int, default=100, help="items returned for a query; default: %(default)s")
     parser.add_argument("--keep_seen", action="store_true", help="also return items of the query's own history")
+    parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        default=Shard(),
+        metavar="NUMBER/COUNT",
+        help="export only a range of the items, for example 0/4, the first quarter; all shards of an index, asked"
+        " together by serving.sharded_client, answer as one servable of all items does; default: %(default)s",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the version if it exists")
     return parser
 
@@ -195,8 +209,9 @@ def main(argv: Sequence[str]) -> None:
     answers = AnswerOptions(arguments.pop("default_k"), arguments.pop("keep_seen"))
     options = ExportOptions(**arguments, answers=answers)
     manifest = export(options)
+    shard = f"shard {options.shard}, " if options.shard.count > 1 else ""
     print(
-        f"{options.output}: {manifest['items']} items, {manifest['lists']} lists,"
+        f"{options.output}: {shard}{manifest['items']} items, {manifest['lists']} lists,"
         f" {manifest['ready_lists']} ready lists, {manifest['postings']} postings,"
         f" {options.sums} sums, the best {answers.default_k} for a query"
     )

@@ -43,6 +43,7 @@ class Block:
 @dataclasses.dataclass(frozen=True)
 class Index:
     """An index in memory. Only its non-empty lists: an empty one is as good as none to a query.
+    (A shard of it has all of them, some without a posting: see `serving.shards`.)
 
     The lists of scored codes come first, then the ready lists, whose keys lie past the code space.
 

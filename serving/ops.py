@@ -28,8 +28,8 @@ def require_stock_ops(servable: pathlib.Path) -> None:
     if foreign:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise UserError(
-            f"{servable}: TensorFlow Serving {TENSORFLOW} cannot run {', '.join(foreign[:_SHOWN])}{more}; make the model"
-            " of stock ops, those of serving/stock_ops.py"
+            f"{servable}: TensorFlow Serving {TENSORFLOW} cannot run {', '.join(foreign[:_SHOWN])}{more}; make the"
+            " model of stock ops, those of serving/stock_ops.py"
         )
 
 

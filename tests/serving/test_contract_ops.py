@@ -116,4 +116,7 @@ def test_an_op_that_nobody_knows_is_named_with_its_place(world, tmp_path, in_fun
     with pytest.raises(UserError) as raised:
         require_stock_ops(tmp_path)
     found = ", ".join(f"FastTopK (node fast_{number} of {place})" for number in range(5))
-    assert f"{tmp_path}: TensorFlow Serving {TENSORFLOW} cannot run {found} and 2 more; make the" in str(raised.value)
+    assert (
+        f"{tmp_path}: TensorFlow Serving {TENSORFLOW} cannot run {found} and 2 more; make the model of stock ops"
+        in str(raised.value)
+    )
