@@ -1,9 +1,9 @@
 """Item shards: one index as several servables, each with the postings of a range of items.
 
-A shard has every list of the index, those without a posting of its own too: so all shards encode a query to the same
-codes and fall back to the same lists, an item's score is made in its own shard alone, and the best of all shards
-together are those of the whole index. Shard 0 has the first rows of the catalogue, the next shard those after them:
-in the order of shards, items of equal score stand in the order of rows.
+A shard has every list of the index, those without a posting of its own too, and rows mean the same in all of them. So
+all shards encode a query to the same codes and fall back to the same lists, an item's score is made in its own shard
+alone, and the best of all shards together are those of the whole index. Shard 0 has the first rows of the catalogue,
+the next shard those after them: in the order of shards, items of equal score stand in the order of rows.
 """
 
 from __future__ import annotations
@@ -51,56 +51,40 @@ class Shard:
         start, stop = (edge * num_items // self.count for edge in (self.number, self.number + 1))
         return range(start, stop)
 
-
-@dataclasses.dataclass(frozen=True)
-class IndexShard:
-    """A shard of an index, as an index of a catalogue of its own.
-
-    Attributes:
-      index: whose row 0 is row `first_row` of the whole catalogue.
-      first_row: the first item of the shard, or where there is a block the first of its tile: up to there, items
-        belong to the shard before and have no postings here.
-      items: the rows of the whole catalogue that are the shard's.
-    """
-
-    index: Index
-    first_row: int
-    items: range
-
-    @property
-    def rows(self) -> slice:
-        """The rows of the whole catalogue that the shard's catalogue has."""
-        return slice(self.first_row, self.items.stop)
+    def describe(self, num_items: int) -> dict[str, int]:
+        """What a manifest says of it."""
+        items = self.items(num_items)
+        return {**dataclasses.asdict(self), "first_item": items.start, "items": len(items)}
 
 
-def shard_index(index: Index, shard: Shard, num_items: int) -> IndexShard:
-    """The part of an index of `num_items` items that scores those of a shard.
+def shard_index(index: Index, shard: Shard, num_items: int) -> Index:
+    """An index of `num_items` items without the postings, and the columns of the block, that other shards have.
 
-    All of its lists stay, with the postings of these items; some are left with none.
+    The block's tiles stay whole at its beginning: it has up to a tile's width of columns before the shard's first item.
 
     Raises:
       UserError: there are fewer items than shards.
     """
     items = shard.items(num_items)
     if shard.count == 1:
-        return IndexShard(index, 0, items)
-    first_row = items.start
-    if index.block is not None:
-        first_row -= items.start % index.block.tile_items
+        return index
     kept = np.flatnonzero((index.items >= items.start) & (index.items < items.stop))
-    part = dataclasses.replace(
+    return dataclasses.replace(
         index,
         offsets=np.searchsorted(kept, index.offsets),
-        items=index.items[kept] - np.int32(first_row),
+        items=index.items[kept],
         scores=index.scores[kept],
-        block=None if index.block is None else _columns(index.block, slice(first_row, items.stop)),
+        block=None if index.block is None else _columns(index.block, items),
     )
-    return IndexShard(part, first_row, items)
 
 
-def _columns(block: Block, rows: slice) -> Block:
-    """The block of some items, of whose rows the first begins a tile."""
-    tiles = slice(rows.start // block.tile_items, -(-rows.stop // block.tile_items))
+def _columns(block: Block, items: range) -> Block:
+    first_tile, end_tile = items.start // block.tile_items, -(-items.stop // block.tile_items)
+    first_item = first_tile * block.tile_items
     return dataclasses.replace(
-        block, values=block.values[:, rows], offset=block.offset[:, tiles], scale=block.scale[:, tiles]
+        block,
+        values=block.values[:, first_item : items.stop],
+        offset=block.offset[:, first_tile:end_tile],
+        scale=block.scale[:, first_tile:end_tile],
+        first_item=first_item,
     )

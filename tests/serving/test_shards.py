@@ -10,48 +10,21 @@ from hypothesis import strategies as st
 
 from protos.errors import UserError
 from serving.index import Index
-from serving.lists import PostingLists
 from serving.messages import Recommendation
-from serving.ranking import Ranking
 from serving.sharded_client import merge
-from serving.shards import IndexShard, Shard, shard_index
-from serving.sums import CompletedSums, RescoredSums, SparseSums, Tokens
-from tests.serving.test_ranking import SCORE, WholeNumberScorer, indexes, queries, ranking
+from serving.shards import Shard, shard_index
+from serving.sums import Tokens
+from tests.serving.test_ranking import SCORE, indexes, queries, ranking
 
 
-class ScorerFrom(WholeNumberScorer):
-    """The scorer of a shard, whose rows begin at one of the whole catalogue."""
-
-    def __init__(self, first_row: int) -> None:
-        self._first_row = first_row
-
-    def rescore(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        return super().rescore(tokens, rows + self._first_row)
-
-
-def shard_ranking(sums: str, part: IndexShard) -> Ranking:
-    made = {
-        "sparse": SparseSums,
-        "completed": lambda: CompletedSums(part.index.block),
-        "rescored": lambda: RescoredSums(ScorerFrom(part.first_row)),
-    }
-    return Ranking(PostingLists(part.index), made[sums]())
-
-
-def answers(found: tuple[tf.Tensor, tf.Tensor], first_row: int = 0) -> list[Recommendation]:
-    """The rows that were found, as ids of the whole catalogue."""
+def answers(found: tuple[tf.Tensor, tf.Tensor]) -> list[Recommendation]:
+    """The rows that were found, as public ids."""
     made = []
     for rows, scores in zip(*(part.numpy() for part in found), strict=True):
         valid = scores > 0
-        ids = tuple(str(first_row + row) for row in rows[valid])
+        ids = tuple(map(str, rows[valid].tolist()))
         made.append(Recommendation(ids, tuple(scores[valid].tolist()), (), (), (), 1))
     return made
-
-
-def in_shard(rows: np.ndarray, part: IndexShard) -> np.ndarray:
-    """Rows of the whole catalogue as those of a shard's; -1 where it does not have them."""
-    inside = (rows >= part.rows.start) & (rows < part.rows.stop)
-    return np.where(inside, rows - part.rows.start, -1)
 
 
 @pytest.mark.parametrize("sums", SCORE)
@@ -62,13 +35,9 @@ def test_the_best_of_all_shards_are_the_best_of_the_index(sums, data):
     tokens, excluded = data.draw(queries(index))
     num_items = index.block.values.shape[1]
     k, count = data.draw(st.integers(1, 40)), data.draw(st.integers(1, min(4, num_items)))
-    query = Tokens(*map(tf.constant, tokens))
-    whole = answers(ranking(sums, index).best(query, tf.constant(excluded), k))
-    of_shards = []
-    for number in range(count):
-        part = shard_index(index, Shard(number, count), num_items)
-        found = shard_ranking(sums, part).best(query, tf.constant(in_shard(excluded, part)), k)
-        of_shards.append(answers(found, part.first_row))
+    query = Tokens(*map(tf.constant, tokens)), tf.constant(excluded), k
+    parts = [shard_index(index, Shard(number, count), num_items) for number in range(count)]
+    whole, *of_shards = (answers(ranking(sums, part).best(*query)) for part in [index, *parts])
     assert [merge(of_query, k) for of_query in zip(*of_shards, strict=True)] == whole
 
 
@@ -80,16 +49,14 @@ def test_every_posting_and_every_score_of_the_block_is_in_one_shard(data):
     count = data.draw(st.integers(1, num_items))
     postings, covered = [], []
     for number in range(count):
-        part = shard_index(index, Shard(number, count), num_items)
-        np.testing.assert_array_equal(part.index.keys, index.keys)
-        assert part.first_row % index.block.tile_items == 0
-        assert part.first_row <= part.items.start
-        postings += [(key, row + part.first_row, score) for key, row, score in triples(part.index)]
-        covered += part.items
-        for row in part.items:
-            np.testing.assert_array_equal(
-                contributions(part.index, row - part.first_row), contributions(index, row), err_msg=str(row)
-            )
+        shard = Shard(number, count)
+        part, items = shard_index(index, shard, num_items), shard.items(num_items)
+        np.testing.assert_array_equal(part.keys, index.keys)
+        assert set(part.items.tolist()) <= set(items)
+        postings += triples(part)
+        covered += items
+        for row in items:
+            np.testing.assert_array_equal(contributions(part, row), contributions(index, row), err_msg=str(row))
     assert covered == list(range(num_items))
     assert sorted(postings) == sorted(triples(index))
 
@@ -101,9 +68,12 @@ def triples(index: Index) -> list[tuple[int, int, float]]:
 
 
 def contributions(index: Index, row: int) -> np.ndarray:
-    block = index.block
-    tile = row // block.tile_items
-    return block.offset[:, tile] + block.scale[:, tile] * block.values[:, row]
+    """A column of the block."""
+    column = row - index.block.first_item
+    tile, rest = divmod(index.block.first_item, index.block.tile_items)
+    assert rest == 0
+    tile = row // index.block.tile_items - tile
+    return index.block.offset[:, tile] + index.block.scale[:, tile] * index.block.values[:, column]
 
 
 @pytest.mark.parametrize("num_items", [7, 8, 1000])

@@ -154,9 +154,10 @@ class TinyScorer(tf.Module):
         ]
     )
     def rescore(self, tokens: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        """tokens `[B, K_u, D]`, items `[B, W]` -> scores `[B, W]`, summed over the tokens after bias and ReLU."""
+        """tokens `[B, K_u, D]`, items `[B, W]` -> contributions `[B, K_u, W]`, bias and ReLU included; their sums."""
         scores = tf.matmul(tokens, tf.gather(self.items, items), transpose_b=True)
-        return {"scores": tf.reduce_sum(tf.nn.relu(scores + self.bias), 1)}
+        contributions = tf.nn.relu(scores + self.bias)
+        return {"scores": tf.reduce_sum(contributions, 1), "contributions": contributions}
 
 
 def random_histories(spec: TinySpec, count: int, seed: int = 0) -> list[list[str]]:
