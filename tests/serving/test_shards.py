@@ -68,12 +68,10 @@ def triples(index: Index) -> list[tuple[int, int, float]]:
 
 
 def contributions(index: Index, row: int) -> np.ndarray:
-    """A column of the block."""
-    column = row - index.block.first_item
-    tile, rest = divmod(index.block.first_item, index.block.tile_items)
-    assert rest == 0
-    tile = row // index.block.tile_items - tile
-    return index.block.offset[:, tile] + index.block.scale[:, tile] * index.block.values[:, column]
+    """What the block says of one item."""
+    block = index.block
+    tile = row // block.tile_items - block.first_item // block.tile_items
+    return block.offset[:, tile] + block.scale[:, tile] * block.values[:, row - block.first_item]
 
 
 @pytest.mark.parametrize("num_items", [7, 8, 1000])
