@@ -16,8 +16,8 @@ from protos.errors import UserError
 from serving.sums import Candidates
 
 DEFAULT_COLUMN = "genres"
-# Stands for a category that no item has; in the asset it is that of the empty line, the first.
-_NO_CATEGORY = 0
+# A table needs a line. Where there are no categories, no item has this one.
+_PLACEHOLDER = ("none",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ItemCategories:
     """The categories of all items.
 
     Attributes:
-      names: public names, all different; category number n is `names[n - 1]`.
+      names: public names, all different; their places are the categories' numbers.
       numbers: `[T]` int32, those of all items one after the other.
       splits: `[I + 1]` int64; item `i` has the numbers `splits[i]` to `splits[i + 1] - 1`.
     """
@@ -79,7 +79,7 @@ def read_categories(items: pathlib.Path, column: str) -> ItemCategories:
     counts = np.bincount(item_of[kept], minlength=len(lists))
     return ItemCategories(
         names=encoded.dictionary.to_pylist(),
-        numbers=encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32) + 1,
+        numbers=encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32),
         splits=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )
 
@@ -114,11 +114,12 @@ class Categories(tf.Module):
     def __init__(self, categories: ItemCategories, asset: pathlib.Path) -> None:
         """Holds `categories`; `asset` is a file to write names to, which saving the module copies."""
         super().__init__()
-        asset.write_bytes("".join(f"{name}\n" for name in ("", *categories.names)).encode())
+        asset.write_bytes("".join(f"{name}\n" for name in categories.names or _PLACEHOLDER).encode())
         line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
         initializer = tf.lookup.TextFileInitializer(str(asset), tf.string, line, tf.int64, number)
-        self._table = tf.lookup.StaticHashTable(initializer, default_value=_NO_CATEGORY)
-        self._stride = len(categories.names) + 1
+        unknown = len(categories.names)  # a number that no item has
+        self._table = tf.lookup.StaticHashTable(initializer, default_value=unknown)
+        self._stride = unknown + 1
         self._numbers = tf.Variable(categories.numbers, trainable=False, name="item_categories")
         self._splits = tf.Variable(categories.splits, trainable=False, name="item_category_splits")
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 from serving.catalogue import Catalogue
 from serving.categories import Categories
 from serving.inputs import CHOICES, HISTORY, Choices, default_choices
-from serving.lists import LAST_ROW, Found, PostingLists
+from serving.lists import Found, PostingLists
 from serving.query import Encoded, QueryModel
 from serving.ranking import Ranking
+from serving.selection import Selection
 from serving.sums import Sums, Tokens
 
 Outputs = dict[str, tf.Tensor]
@@ -92,7 +93,7 @@ class Retrieval(tf.Module):
         self._lists = lists
         self._ranking = Ranking(lists, sums)
         self._catalogue = catalogue
-        self._categories = categories
+        self._selection = Selection(self._ranking, categories, options.max_k)
         self._options = options
 
     def signatures(self) -> dict[str, Callable[..., Outputs]]:
@@ -151,23 +152,9 @@ class Retrieval(tf.Module):
         return Query(history, encoded, self._lists.find(encoded.keys, encoded.distances))
 
     def _best(self, query: Query, choices: Choices) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows and scores `[B, W]` of what each query asks for; W is what the longest answer needs."""
-        limits = tf.clip_by_value(choices.k, 0, self._options.max_k)
-        rows, scores = self._ranking.best(
-            query.tokens,
-            self._excluded(query.history, choices),
-            tf.reduce_max(tf.concat([limits, [0]], 0)),
-            lambda candidates: self._categories.keep(candidates, choices.allow_categories, choices.deny_categories),
-        )
-        wanted = (scores > 0) & (tf.range(tf.shape(scores)[1]) < limits[:, None])
-        width = tf.math.count_nonzero(tf.reduce_any(wanted, 0))
-        wanted, rows, scores = (each[:, :width] for each in (wanted, rows, scores))
-        return tf.where(wanted, rows, LAST_ROW), tf.where(wanted, scores, 0.0)
-
-    def _excluded(self, history: tf.Tensor, choices: Choices) -> tf.Tensor:
-        """Rows `[B, E]` that must not be returned; -1 is padding."""
-        seen = tf.where(choices.include_seen[:, None], "", history)
-        return self._catalogue.rows(tf.concat([seen, choices.exclude_ids], 1))
+        seen = tf.where(choices.include_seen[:, None], "", query.history)
+        excluded = self._catalogue.rows(tf.concat([seen, choices.exclude_ids], 1))
+        return self._selection.best(query.tokens, excluded, choices)
 
     def _items(self, rows: tf.Tensor, scores: tf.Tensor) -> Outputs:
         valid = scores > 0

@@ -13,6 +13,7 @@ from tests.support.indexes import TinyIndexSpec, all_keys, score_matrix
 
 SPECS = {"product": PRODUCT, "residual": TinySpec(), "no events": TinySpec(num_events=0)}
 SUMS = ["sparse", "completed", "rescored"]
+SIGNATURES = ["serving_default", "recommend", "explain", "encode"]
 UNPRUNED = TinyIndexSpec()
 PRUNED = TinyIndexSpec(keys=(0, 1, 5, 6, 8, 9, 11), postings_per_code=5)
 EVERYTHING = AnswerOptions(1000)
