@@ -98,7 +98,9 @@ class Endpoint:
         """Asks for the signatures; `fields` replace those of the request."""
         given = {"model_spec": self.spec(), "metadata_field": ["signature_def"]} | fields
         request = predict_pb2.GetModelMetadataRequest(**given)
-        return self._call("PredictionService/GetModelMetadata", request, predict_pb2.GetModelMetadataResponse.FromString)
+        return self._call(
+            "PredictionService/GetModelMetadata", request, predict_pb2.GetModelMetadataResponse.FromString
+        )
 
     def status(self, model: str | None = None) -> predict_pb2.GetModelStatusResponse:
         """Asks how the versions of a model stand."""

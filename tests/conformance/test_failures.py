@@ -74,8 +74,8 @@ FAILURES = {
     "NOT_FOUND": [other_model, other_version],
     "FAILED_PRECONDITION": [other_signature],
     "INVALID_ARGUMENT": [
-        *[unknown_label, no_model, no_name, no_history, extra_input, misspelt_input],
-        *[truncated_history, unknown_output, output_twice],
+        *(unknown_label, no_model, no_name, no_history, extra_input, misspelt_input),
+        *(truncated_history, unknown_output, output_twice),
         pytest.param(replaced("history", np.array([[1]])), id="history_of_numbers"),
         pytest.param(replaced("history", ["a", "b"]), id="history_of_rank_1"),
         pytest.param(replaced("history", [[["a"]], [["b"]]]), id="history_of_rank_3"),
@@ -87,7 +87,7 @@ FAILURES = {
     ],
 }
 CASES = [
-    pytest.param(code, *case.values, id=case.id) if hasattr(case, "values") else pytest.param(code, case, id=case.__name__)
+    pytest.param(code, *getattr(case, "values", (case,)), id=getattr(case, "id", None) or case.__name__)
     for code, cases in FAILURES.items()
     for case in cases
 ]
