@@ -1,4 +1,4 @@
-"""One model of a server, asked over the wire: gRPC, protobuf and NumPy, no TensorFlow and nothing of the server's code."""
+"""One model of a server, asked over the wire: gRPC, protobuf and NumPy, no TensorFlow and none of the server's code."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Endpoint:
         call = self.channel.unary_unary(
             _PREFIX + method, request_serializer=type(request).SerializeToString, response_deserializer=read
         )
-        return call(request, timeout=timeout, wait_for_ready=True)
+        return call(request, timeout=timeout)
 
 
 def outputs_of(response: predict_pb2.PredictResponse) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a request may choose in `recommend` and `explain`: k, exclusions, categories, seen items; all before the top k."""
+"""What a request may choose in `recommend` and `explain`: k, exclusions, categories, seen items, before the top k."""
 
 from __future__ import annotations
 
