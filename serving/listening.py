@@ -34,14 +34,17 @@ def require_free(host: str, port: int) -> None:
         raise _cannot_listen(host, port, error.strerror or str(error)) from error
 
 
-def bind(server: grpc.Server, host: str, port: int) -> int:
+def bind(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
     """Binds a server made with EXCLUSIVE_PORT and returns its port, which the system chooses for 0.
 
     Raises:
       UserError: as `require_free`.
     """
+    address = format_address(host, port)
     try:
-        return server.add_insecure_port(format_address(host, port))
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
     except RuntimeError as error:  # gRPC does not say why; ask again
         require_free(host, port)
         raise _cannot_listen(host, port, "gRPC could not bind it") from error

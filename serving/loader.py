@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
@@ -61,9 +62,10 @@ class Servable:
         response.model_spec.name = request.model_spec.name
         response.model_spec.signature_name = name
         response.model_spec.version.value = self.version
-        for alias, array in self._run(step, timeout).items():
+        arrays = self._run(step, timeout)
+        for alias in step.outputs:
             try:
-                write_tensor(array, response.outputs[alias])
+                write_tensor(arrays[alias], response.outputs[alias])
             except TensorError as error:
                 raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"output {alias}: {error}") from error
         return response
@@ -72,7 +74,7 @@ class Servable:
         """Cancels what is running, and all that would be run from now on."""
         self._session.close()
 
-    def _run(self, step: Step, timeout: float | None) -> dict:
+    def _run(self, step: Step, timeout: float | None) -> dict[str, np.ndarray]:
         options = None
         if timeout is not None:
             milliseconds = min(int(timeout * 1000), _LONGEST_TIMEOUT_MS)

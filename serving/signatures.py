@@ -15,6 +15,9 @@ from serving.status import StatusError, invalid_argument
 from serving.tensors import TensorError, read_tensor, type_name
 
 DEFAULT_SIGNATURE = "serving_default"
+# A shape costs its sender nothing, and every row costs the model an answer. TensorFlow Serving has such a bound
+# with batching: max_batch_size.
+MAX_ROWS = 1024
 _METHODS = tuple(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 
 
@@ -24,11 +27,14 @@ class Step:
 
     Attributes:
       feeds: names of tensors in the graph to the arrays fed to them.
-      fetches: names of the outputs asked for to the tensors in the graph.
+      fetches: names of all outputs to the tensors in the graph. For every set of outputs that is ever fetched,
+        TensorFlow keeps a plan of its own, so there is only one.
+      outputs: names of the outputs asked for.
     """
 
     feeds: Mapping[str, np.ndarray]
     fetches: Mapping[str, str]
+    outputs: Sequence[str]
 
 
 def find_signature(signatures: Mapping[str, meta_graph_pb2.SignatureDef], name: str) -> meta_graph_pb2.SignatureDef:
@@ -51,19 +57,22 @@ def find_signature(signatures: Mapping[str, meta_graph_pb2.SignatureDef], name: 
 def plan(signature: meta_graph_pb2.SignatureDef, request: predict_pb2.PredictRequest) -> Step:
     """Checks a request's inputs and outputs and says what to feed and to fetch.
 
-    Stricter than TensorFlow Serving in one thing: it leaves shapes to the kernels, which mostly answer
-    INVALID_ARGUMENT; here a shape that the signature rules out never reaches them.
+    Stricter than TensorFlow Serving in two things. It leaves shapes to the kernels, which mostly answer
+    INVALID_ARGUMENT; here a shape that the signature rules out never reaches them. And it takes any number
+    of rows where batching is off; here MAX_ROWS are the most.
 
     Raises:
       StatusError: INVALID_ARGUMENT for a missing, unknown, unreadable, wrongly typed or wrongly shaped
-        input and for an unknown or repeated output.
+        input, for too many rows, and for an unknown or repeated output.
     """
     _check_input_names(signature, request.inputs)
     arrays = _read_inputs(signature, request.inputs)
     _check_types(signature, arrays)
     _check_shapes(signature, arrays)
+    _check_rows(arrays)
     feeds = {signature.inputs[alias].name: array for alias, (_, array) in arrays.items()}
-    return Step(feeds, _fetches(signature, request.output_filter))
+    fetches = {alias: info.name for alias, info in signature.outputs.items()}
+    return Step(feeds, fetches, _outputs(signature, request.output_filter))
 
 
 def _joined(names: Iterable[str]) -> str:
@@ -132,19 +141,25 @@ def _check_shapes(signature: meta_graph_pb2.SignatureDef, arrays: Mapping[str, t
             )
 
 
+def _check_rows(arrays: Mapping[str, tuple[int, np.ndarray]]) -> None:
+    for _, array in arrays.values():
+        if array.ndim and len(array) > MAX_ROWS:
+            raise invalid_argument(f"Task size {len(array)} is larger than maximum input batch size {MAX_ROWS}")
+
+
 def _shape_text(sizes: Sequence[int]) -> str:
     return f"[{','.join('?' if size == -1 else str(size) for size in sizes)}]"
 
 
-def _fetches(signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]) -> dict[str, str]:
-    fetches: dict[str, str] = {}
-    for alias in output_filter or sorted(signature.outputs):
+def _outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]) -> Sequence[str]:
+    outputs: set[str] = set()
+    for alias in output_filter:
         if alias not in signature.outputs:
             raise invalid_argument(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set"
                 f" {{{_joined(signature.outputs)}}}."
             )
-        if alias in fetches:
+        if alias in outputs:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
-        fetches[alias] = signature.outputs[alias].name
-    return fetches
+        outputs.add(alias)
+    return list(output_filter) or sorted(signature.outputs)

@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 # A shape costs its sender nothing; this is the most memory that repeating a last element may take.
-MAX_PADDING_BYTES = 64 << 20
+MAX_PADDING_BYTES = 16 << 20
 _STRING_OVERHEAD_BYTES = 24  # what TensorFlow keeps for a string besides its characters
 
 

@@ -7,13 +7,14 @@ import logging
 import os
 import pathlib
 import threading
-from collections.abc import Collection, Mapping
+import time
 
-from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+from tensorflow_serving.apis import get_model_status_pb2
 
 from protos.errors import UserError
 from serving.loader import Servable
-from serving.status import StatusError, invalid_argument, not_found
+from serving.model_config import ModelConfig, wanted_versions
+from serving.status import StatusError, not_found
 
 State = get_model_status_pb2.ModelVersionStatus.State
 _log = logging.getLogger(__name__)
@@ -25,6 +26,26 @@ class VersionStatus:
 
     state: int
     error: StatusError | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadRetries:
+    """How often a version that cannot be loaded is tried again, and after how many seconds each time."""
+
+    most: int = 5
+    seconds: float = 60.0
+
+
+DEFAULT_RETRIES = LoadRetries()  # TensorFlow Serving's
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """The last attempt to load a version: its error, how many there were, when the next is due (time.monotonic)."""
+
+    error: StatusError
+    attempts: int
+    due: float
 
 
 def find_versions(base_path: str | os.PathLike[str]) -> dict[int, pathlib.Path]:
@@ -47,40 +68,51 @@ def _is_number(name: str) -> bool:
 
 
 class ModelVersions:
-    """The versions of one model. `refresh` belongs to one thread; `get` and `statuses` to any.
+    """The versions of one model. What changes them belongs to one thread at a time; lookups to any.
 
     A version that is swapped out answers the requests it has begun; it goes with the last of them.
+
+    Attributes:
+      name: what requests call the model.
+      config: base path and version policy, which `refresh` follows; None when the model is served no longer.
     """
 
-    def __init__(self, name: str, base_path: str | os.PathLike[str], only: Collection[int] = ()) -> None:
-        """Loads nothing yet.
-
-        Args:
-          name: what requests call the model.
-          base_path: the directory of the numbered version directories.
-          only: versions to serve; none means the newest, whichever that is.
-        """
-        self.name = name
-        self._base = pathlib.Path(base_path)
-        self._only = frozenset(only)
+    def __init__(self, config: ModelConfig, retries: LoadRetries = DEFAULT_RETRIES) -> None:
+        """Loads nothing yet."""
+        self.name = config.name
+        self.config: ModelConfig | None = config
+        self._retries = retries
+        self._failures: dict[int, _Failure] = {}  # of wanted versions
         self._lock = threading.Lock()
-        self._loaded: dict[int, Servable] = {}  # written by refresh alone, under the lock
+        self._loaded: dict[int, Servable] = {}  # both are written by changes alone, under the lock
         self._statuses: dict[int, VersionStatus] = {}
+
+    def retire(self) -> None:
+        """Lets go of all versions; statuses stay."""
+        self.config = None
+        self._failures.clear()
+        for version in self.available():
+            self._unload(version)
 
     def refresh(self) -> None:
         """Loads the versions that are wanted and new on disk, then lets go of those no longer wanted.
 
         While no wanted version can be loaded, the old ones stay, as under TensorFlow Serving's
-        availability-preserving policy. One that failed is tried again once its directory was gone.
+        availability-preserving policy. A load that failed is tried again by the first `refresh` after its
+        interval, until its retries are used up; then the version has ended, unless it was unwanted, or its
+        directory gone, in between.
 
         Raises:
           UserError: the base path is not a directory.
         """
-        found = find_versions(self._base)
-        wanted = self._wanted(found)
-        self._forget_failures(found)
-        for version in sorted(wanted - self._loaded.keys() - self._failed()):
-            self._load(version, found[version])
+        if self.config is None:
+            return
+        found = find_versions(self.config.base_path)
+        wanted = wanted_versions(self.config.model_version_policy, found)
+        self._failures = {version: failure for version, failure in self._failures.items() if version in wanted}
+        for version in sorted(wanted - self._loaded.keys()):
+            if version not in self._failures or self._failures[version].due <= time.monotonic():
+                self._load(version, found[version])
         if not wanted or wanted & self._loaded.keys():
             for version in sorted(self._loaded.keys() - wanted):
                 self._unload(version)
@@ -107,37 +139,37 @@ class ModelVersions:
         with self._lock:
             return {version: self._statuses[version] for version in sorted(self._statuses, reverse=True)}
 
+    def failures(self) -> dict[int, StatusError]:
+        """The wanted versions that the last attempt could not load, and why, whether or not they are retried."""
+        return {version: failure.error for version, failure in self._failures.items()}
+
     def close(self) -> None:
         """Cancels what is running on any version; nothing is answered from now on."""
         for version in self.available():
             self._loaded[version].close()
-
-    def _wanted(self, found: Mapping[int, pathlib.Path]) -> set[int]:
-        if self._only:
-            return set(found) & self._only
-        return {max(found)} if found else set()
-
-    def _failed(self) -> set[int]:
-        return {version for version, status in self.statuses().items() if status.error}
-
-    def _forget_failures(self, found: Mapping[int, pathlib.Path]) -> None:
-        gone = self._failed() - found.keys()
-        with self._lock:
-            for version in gone:
-                del self._statuses[version]
 
     def _load(self, version: int, path: pathlib.Path) -> None:
         self._set(version, VersionStatus(State.LOADING))
         try:
             servable = Servable(path, version)
         except StatusError as error:
-            _log.error("version %d of model %s cannot be loaded: %s", version, self.name, error)
-            self._set(version, VersionStatus(State.END, error))
+            self._failed(version, error)
             return
+        self._failures.pop(version, None)
         with self._lock:
             self._loaded[version] = servable
             self._statuses[version] = VersionStatus(State.AVAILABLE)
         _log.info("version %d of model %s is available", version, self.name)
+
+    def _failed(self, version: int, error: StatusError) -> None:
+        """Plans the next attempt; until the last has failed the version counts as loading."""
+        attempts = 1 + (self._failures[version].attempts if version in self._failures else 0)
+        _log.error("attempt %d: version %d of model %s cannot be loaded: %s", attempts, version, self.name, error)
+        last = attempts > self._retries.most
+        due = float("inf") if last else time.monotonic() + self._retries.seconds
+        self._failures[version] = _Failure(error, attempts, due)
+        if last:
+            self._set(version, VersionStatus(State.END, error))
 
     def _unload(self, version: int) -> None:
         with self._lock:
@@ -148,23 +180,6 @@ class ModelVersions:
     def _set(self, version: int, status: VersionStatus) -> None:
         with self._lock:
             self._statuses[version] = status
-
-
-def find_servable(models: Mapping[str, ModelVersions], spec: model_pb2.ModelSpec) -> Servable:
-    """The loaded version that a request names.
-
-    Raises:
-      StatusError: NOT_FOUND when the model or version is not loaded; INVALID_ARGUMENT when no model is
-        named, or a version label, which this server has none of.
-    """
-    if not spec.name:
-        raise invalid_argument("ModelSpec has no name specified.")
-    if spec.HasField("version_label"):
-        raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
-    version = spec.version.value if spec.HasField("version") else None
-    if spec.name not in models:
-        raise servable_not_found(spec.name, version)
-    return models[spec.name].get(version)
 
 
 def servable_not_found(name: str, version: int | None) -> StatusError:

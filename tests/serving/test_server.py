@@ -10,18 +10,17 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
+from serving.model_config import single_model
+from serving.models import Models
 from serving.server import EmbeddedServer
 from serving.status import StatusError
-from serving.versions import ModelVersions, find_servable
 from tests.support.served_models import FAILURE, write_toy_model
 
 MODEL = "toy"
@@ -266,8 +265,9 @@ def test_inputs_of_different_batch_sizes_fail_in_the_graph(prediction):
 
 def test_bytes_that_are_no_message_are_refused(channel, prediction):
     call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-    code, _ = failure(call, b"\xff\xff\xff")
-    assert code == "INTERNAL"
+    code, message = failure(call, b"\xff\xff\xff")
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith("the request is no message that /tensorflow.serving.PredictionService/Predict takes: ")
     assert prediction.Predict(predict_request({"history": HISTORY}), timeout=20)
 
 
@@ -284,9 +284,9 @@ def test_more_requests_past_their_deadline_than_workers_leave_one_free(predictio
 
 def test_the_server_itself_gives_a_run_up_at_the_deadline(base_path):
     """Seen without a client, whose own clock would end the call whatever the server does."""
-    models = {MODEL: ModelVersions(MODEL, base_path)}
-    models[MODEL].refresh()
-    servable = find_servable(models, count(1).model_spec)
+    models = Models()
+    models.start(single_model(MODEL, base_path))
+    servable = models.find(count(1).model_spec)
     for timeout in (0.2, 0.0):
         with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
             servable.predict(count(10**12), timeout=timeout)
@@ -351,13 +351,6 @@ def test_status_of_a_loaded_version(model_service, version):
 )
 def test_status_failures(model_service, request_, expected):
     assert failure(model_service.GetModelStatus, request_) == expected
-
-
-def test_what_only_the_stock_server_does_is_unimplemented(prediction, model_service):
-    request = classification_pb2.ClassificationRequest()
-    assert failure(prediction.Classify, request)[0] == "UNIMPLEMENTED"
-    request = model_management_pb2.ReloadConfigRequest()
-    assert failure(model_service.HandleReloadConfigRequest, request)[0] == "UNIMPLEMENTED"
 
 
 def test_health_is_serving_while_the_model_is_and_not_after(base_path, channel):

@@ -13,9 +13,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from protos.errors import UserError
 from serving.client import RecommendClient
+from serving.model_config import single_model
 from serving.server import EmbeddedServer, ServerOptions
 from serving.status import StatusError
-from serving.versions import ModelVersions, State
+from serving.versions import LoadRetries, ModelVersions, State
 from tests.support.served_models import predict_log, write_toy_model, write_warmup_records
 
 
@@ -55,7 +56,15 @@ def count_request(steps, model="toy"):
 
 
 def start(base, versions=(), poll_seconds=0.0):
-    return EmbeddedServer(base, "toy", port=0, options=ServerOptions(versions=versions, poll_seconds=poll_seconds))
+    return EmbeddedServer(base, "toy", 0, ServerOptions(poll_seconds=poll_seconds), versions)
+
+
+NO_RETRIES = LoadRetries(most=0)
+
+
+def toy_versions(base, retries=NO_RETRIES):
+    [config] = single_model("toy", base).model_config_list.config
+    return ModelVersions(config, retries)
 
 
 def states(versions):
@@ -157,7 +166,7 @@ def test_a_warmup_file_that_is_no_tfrecord_fails_the_load(base, publish):
 
 def test_a_new_version_takes_over_and_the_old_one_is_freed(base, publish):
     publish(1)
-    versions = ModelVersions("toy", base)
+    versions = toy_versions(base)
     versions.refresh()
     old = weakref.ref(versions.get())
     publish(2)
@@ -172,7 +181,7 @@ def test_a_new_version_takes_over_and_the_old_one_is_freed(base, publish):
 
 def test_a_bad_version_leaves_the_old_one_answering_until_it_is_mended(base, publish):
     publish(1)
-    versions = ModelVersions("toy", base)
+    versions = toy_versions(base)
     versions.refresh()
     publish(2, bad_signature())
     versions.refresh()
@@ -188,7 +197,7 @@ def test_a_bad_version_leaves_the_old_one_answering_until_it_is_mended(base, pub
 
 def test_a_failed_version_is_not_loaded_again_and_again(base, publish):
     publish(1, bad_signature())
-    versions = ModelVersions("toy", base)
+    versions = toy_versions(base)
     versions.refresh()
     first = versions.statuses()[1].error
     versions.refresh()
@@ -197,7 +206,7 @@ def test_a_failed_version_is_not_loaded_again_and_again(base, publish):
 
 def test_taking_the_newest_version_away_brings_the_one_before_back(base, publish):
     publish(1)
-    versions = ModelVersions("toy", base)
+    versions = toy_versions(base)
     versions.refresh()
     publish(2)
     versions.refresh()
@@ -230,7 +239,7 @@ def test_no_request_fails_while_versions_are_swapped(base, publish):
 
 def test_the_version_swapped_out_answers_what_it_has_begun(base, publish):
     publish(1)
-    versions = ModelVersions("toy", base)
+    versions = toy_versions(base)
     versions.refresh()
     begun = versions.get()
     publish(2)
@@ -242,7 +251,7 @@ def test_the_version_swapped_out_answers_what_it_has_begun(base, publish):
 def test_closing_ends_a_run_without_a_deadline(base, publish):
     """Its thread would keep the process from exiting."""
     publish(1)
-    versions = ModelVersions("toy", base)
+    versions = toy_versions(base)
     versions.refresh()
     codes = []
 

@@ -146,7 +146,7 @@ UNKNOWN_RANK.tensor_shape.unknown_rank = True
         (_proto(7, [1], tensor_content=b"\1a"), "strings are read from string_val"),
         (_proto(1, [1 << 40], float_val=[1]), "at most"),
         (_proto(1, [1 << 62, 1 << 62], float_val=[1]), "at most"),
-        (_proto(7, [1 << 20], string_val=[b"x" * 2000]), "at most 67108864"),
+        (_proto(7, [1 << 20], string_val=[b"x" * 2000]), "at most 16777216"),
         (_proto(1, [2**63 - 1, 2, 0]), "shape .* is not supported"),
         (_proto(1, [1] * 65, float_val=[1]), "shape .* is not supported: .*dimension"),
     ],
