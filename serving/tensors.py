@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
+from serving.wire import TYPES, DataType, TensorError, encode_text, type_name
+
 # A shape costs its sender nothing; this is the most memory that repeating a last element may take.
 MAX_PADDING_BYTES = 16 << 20
 _STRING_OVERHEAD_BYTES = 24  # what TensorFlow keeps for a string besides its characters
-
-
-class TensorError(ValueError):
-    """An array that has no TensorProto, or a TensorProto that is not a tensor."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,31 +40,20 @@ class _DataType:
     bits: type | None = None
 
 
-_STRING = _DataType(7, np.dtype(object), "string_val", object)
-_TYPES = (
-    _DataType(1, np.dtype(np.float32), "float_val", np.float32),
-    _DataType(2, np.dtype(np.float64), "double_val", np.float64),
-    _DataType(3, np.dtype(np.int32), "int_val", np.int32),
-    _DataType(4, np.dtype(np.uint8), "int_val", np.int32),
-    _DataType(5, np.dtype(np.int16), "int_val", np.int32),
-    _DataType(6, np.dtype(np.int8), "int_val", np.int32),
-    _STRING,
-    _DataType(9, np.dtype(np.int64), "int64_val", np.int64),
-    _DataType(10, np.dtype(np.bool_), "bool_val", np.bool_),
-    _DataType(17, np.dtype(np.uint16), "int_val", np.int32),
-    _DataType(19, np.dtype(np.float16), "half_val", np.int32, bits=np.uint16),
-    _DataType(22, np.dtype(np.uint32), "uint32_val", np.uint32),
-    _DataType(23, np.dtype(np.uint64), "uint64_val", np.uint64),
-)
+_STORED = {"float_val": np.float32, "double_val": np.float64, "string_val": object, "int64_val": np.int64}
+_STORED |= {"bool_val": np.bool_, "uint32_val": np.uint32, "uint64_val": np.uint64}  # the other lists hold int32
+_BITS = {"half_val": np.uint16}
+
+
+def _data_type(row: DataType) -> _DataType:
+    dtype = np.dtype(object if row.name == "string" else row.name)
+    return _DataType(row.number, dtype, row.field, _STORED.get(row.field, np.int32), _BITS.get(row.field))
+
+
+_TYPES = tuple(map(_data_type, TYPES))
 _BY_NUMBER = {row.number: row for row in _TYPES}
 _BY_DTYPE = {row.dtype.str: row for row in _TYPES}
-
-
-def type_name(number: int) -> str:
-    """`float32` for 1, `string` for 7, and so on; `type 20` for a type that is not in the table."""
-    if number == _STRING.number:
-        return "string"
-    return _BY_NUMBER[number].dtype.name if number in _BY_NUMBER else f"type {number}"
+_STRING = _BY_DTYPE[np.dtype(object).str]
 
 
 def as_array(values: np.ndarray | Sequence[Any] | Any) -> np.ndarray:
@@ -86,23 +73,15 @@ def as_array(values: np.ndarray | Sequence[Any] | Any) -> np.ndarray:
     if array.dtype.kind in "SUO":
         return _as_bytes(array)
     if array.dtype.newbyteorder("<").str not in _BY_DTYPE:
-        known = ", ".join(type_name(row.number) for row in _TYPES)
+        known = ", ".join(row.name for row in TYPES)
         raise TensorError(f"an array of {array.dtype} has no TensorFlow type; expected one of {known}")
     return array
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:
     encoded = np.empty(array.size, dtype=object)
-    encoded[:] = [_to_bytes(element) for element in array.ravel().tolist()]
+    encoded[:] = [encode_text(element) for element in array.ravel().tolist()]
     return encoded.reshape(array.shape)
-
-
-def _to_bytes(element: object) -> bytes:
-    if isinstance(element, str):
-        return element.encode()
-    if isinstance(element, bytes):
-        return element
-    raise TensorError(f"{element!r} among strings is a {type(element).__name__}; expected str or bytes")
 
 
 def write_tensor(values: np.ndarray | Sequence[Any], proto: Message) -> None:
