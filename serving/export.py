@@ -244,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Shard(),
         metavar="NUMBER/COUNT",
         help="export only a range of the items, for example 0/4, the first quarter; all shards of an index, asked"
-        " together by serving.sharded_client, answer as one servable of all items does; default: %(default)s",
+        " together by serving.client.ShardedClient, answer as one servable of all items does; default: %(default)s",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the version if it exists")
     return parser

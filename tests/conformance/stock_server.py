@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.conformance.stock_server",
         description="Run the conformance suite against TensorFlow Serving: its image by docker, or its binary.",
-        epilog="What comes after -- goes to pytest, for example: python -m tests.conformance.stock_server -- -k explain",
+        epilog="What comes after -- goes to pytest, for example: python -m tests.conformance.stock_server -- -k k",
     )
     parser.add_argument(
         "--model_base_path",

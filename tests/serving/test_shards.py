@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.errors import UserError
+from serving.client import Recommendation
+from serving.client.sharded import merge
 from serving.index import Index
-from serving.messages import Recommendation
-from serving.sharded_client import merge
 from serving.shards import Shard, shard_index
 from serving.sums import Tokens
 from tests.serving.test_ranking import SCORE, indexes, queries, ranking
