@@ -1,8 +1,9 @@
 """The batching of TensorFlow Serving for a servable: `--enable_batching --batching_parameters_file=FILE`.
 
-The server joins requests that wait at the same time along dimension 0, if all their tensors are otherwise of one shape
-(others of the batch fail with FAILED_PRECONDITION) and all inputs of a request have as many rows. So clients send every
-input, in fixed widths: an input that is left out has the one row of its default. `serving.client` does both.
+The server joins requests to a signature that wait at the same time along dimension 0. All inputs of a request must have
+as many rows (INVALID_ARGUMENT), and an input that is left out has the one row of its default. Where tensors of a batch
+have different widths, all of its requests fail (FAILED_PRECONDITION). So who is batched sends every input, in widths
+that all agree on.
 """
 
 from __future__ import annotations
