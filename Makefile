@@ -8,10 +8,10 @@ UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --qu
 	--python-version 3.11 $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test flink lint format protos lock clean
+.PHONY: help install demo test conformance flink lint format protos lock clean
 
 help:  ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
 
 install:  ## Make .venv hold exactly the lock (the other targets do this by themselves).
 	@requirements/install
@@ -21,6 +21,13 @@ demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synth
 
 test: install  ## Run the tests; ARGS="-k words tests/serving" some of them, WORKERS=0 in one process.
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# An endpoint of one's own needs nothing but requirements/client.txt, NumPy and pytest.
+conformance: install  ## Check a server: ENDPOINT=host:port MODEL=name [CA= CERT= KEY= CATEGORIES= ITEMS= BATCHING=1].
+	CONFORMANCE_ENDPOINT="$(ENDPOINT)" CONFORMANCE_MODEL="$(MODEL)" CONFORMANCE_CA="$(CA)" CONFORMANCE_CERT="$(CERT)" \
+	CONFORMANCE_KEY="$(KEY)" CONFORMANCE_CATEGORIES="$(CATEGORIES)" CONFORMANCE_ITEMS="$(ITEMS)" \
+	CONFORMANCE_BATCHING="$(BATCHING)" \
+	$(PY) -m pytest --confcutdir tests/conformance tests/conformance $(ARGS)
 
 flink: install  ## Get a local Flink (Java and Maven needed), which `make test` then runs a build on.
 	$(PY) requirements/flink/install.py $(if $(RELOCK),--relock)

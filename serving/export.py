@@ -25,10 +25,12 @@ from serving.categories import (
 from serving.index import Index, read_index
 from serving.inputs import WIDTHS, describe_inputs
 from serving.lists import PostingLists
+from serving.ops import require_stock_ops
 from serving.query import QueryModel
 from serving.retrieval import AnswerOptions, Retrieval
 from serving.samples import Samples
 from serving.scorer import Scorer
+from serving.shards import Shard, shard_index
 from serving.sums import CompletedSums, RescoredSums, SparseSums, Sums
 from serving.warmup import write_warmup
 
@@ -51,6 +53,7 @@ class ExportOptions:
       answers: k, and whether items of the history may be returned.
       category_column: of the catalogue, to choose items by; "" is none, None is genres where there are.
       overwrite: whether an existing version may be replaced.
+      shard: the items to export; all of them, if not told otherwise.
     """
 
     model: pathlib.Path
@@ -60,6 +63,7 @@ class ExportOptions:
     answers: AnswerOptions = dataclasses.field(default_factory=AnswerOptions)
     category_column: str | None = None
     overwrite: bool = False
+    shard: Shard = dataclasses.field(default_factory=Shard)
 
 
 def export(options: ExportOptions) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _read_parts(options: ExportOptions, model: Mapping[str, Any], index: Index) 
     column = category_column(items, options.category_column)
     return _Parts(
         model,
-        index,
+        shard_index(index, options.shard, num_items),
         QueryModel(options.model / "query", model["model"]),
         read_item_ids(items, num_items),
         column,
@@ -155,6 +159,7 @@ def _save_model(building: pathlib.Path, options: ExportOptions, parts: _Parts) -
             options=options.answers,
         )
         tf.saved_model.save(retrieval, str(building), retrieval.signatures())
+    require_stock_ops(building)
 
 
 def _sums(options: ExportOptions, index: Index) -> Sums:
@@ -188,6 +193,7 @@ def _write_extra(building: pathlib.Path, options: ExportOptions, parts: _Parts) 
         ready_lists=len(index.keys) - index.num_scored,
         postings=len(index.items),
         items=model["num_items"],
+        shard=options.shard.describe(model["num_items"]),
         versions={"tensorflow": tf.__version__, "index": index.manifest["versions"], "model": parts.model["versions"]},
     )
     # Beside the warmup file, where TensorFlow Serving expects what is not its own; it covers the whole version.
@@ -232,6 +238,14 @@ def _parser() -> argparse.ArgumentParser:
         help="column of the model's items.parquet, of strings or lists of strings, by which queries may allow and deny"
         f" items; '' is none; default: {DEFAULT_COLUMN}, where there is one",
     )
+    parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        default=Shard(),
+        metavar="NUMBER/COUNT",
+        help="export only a range of the items, for example 0/4, the first quarter; all shards of an index, asked"
+        " together by serving.client.ShardedClient, answer as one servable of all items does; default: %(default)s",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the version if it exists")
     return parser
 
@@ -242,8 +256,9 @@ def main(argv: Sequence[str]) -> None:
     answers = AnswerOptions(*(arguments.pop(field.name) for field in dataclasses.fields(AnswerOptions)))
     options = ExportOptions(**arguments, answers=answers)
     manifest = export(options)
+    shard = f"shard {options.shard} of " if options.shard.count > 1 else ""
     print(
-        f"{options.output}: {manifest['items']} items, {manifest['lists']} lists,"
+        f"{options.output}: {shard}{manifest['items']} items, {manifest['lists']} lists,"
         f" {manifest['ready_lists']} ready lists, {manifest['postings']} postings,"
         f" {options.sums} sums, the best {answers.default_k} for a query"
     )

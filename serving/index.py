@@ -32,17 +32,20 @@ class Block:
       offset: `[S + 1, T]` float32, T tiles.
       scale: `[S + 1, T]` float32.
       tile_items: items of a tile; the last tile may hold fewer.
+      first_item: the row of the first column; only of a shard's block it is not 0.
     """
 
     values: np.ndarray
     offset: np.ndarray
     scale: np.ndarray
     tile_items: int
+    first_item: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Index:
     """An index in memory. Only its non-empty lists: an empty one is as good as none to a query.
+    (A shard has all of them, some without a posting: see `serving.shards`.)
 
     The lists of scored codes come first, then the ready lists, whose keys lie past the code space.
 

@@ -95,6 +95,7 @@ class CompletedSums(tf.Module):
         self._num_items = block.values.shape[1]
         self._num_tiles = block.offset.shape[1]
         self._tile_items = block.tile_items
+        self._first_item = block.first_item
         self._values = tf.Variable(block.values.ravel(), trainable=False, name="block_values")
         self._offset = tf.Variable(block.offset.ravel(), trainable=False, name="block_offset")
         self._scale = tf.Variable(block.scale.ravel(), trainable=False, name="block_scale")
@@ -110,6 +111,8 @@ class CompletedSums(tf.Module):
     def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
         """See `Sums`."""
         rows = tf.cast(rows, tf.int64)[:, None, :]
+        if self._first_item:  # of a shard; row 0, which stands for no item, is not among its own
+            rows = tf.maximum(rows - self._first_item, 0)
         lists = tokens.list_rows[:, : tokens.vectors.shape[1], None]
         value = tf.cast(tf.gather(self._values, lists * self._num_items + rows), tf.float32)
         tile = lists * self._num_tiles + rows // self._tile_items

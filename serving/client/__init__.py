@@ -9,6 +9,7 @@ from serving.client.answers import Encoding, Explanation, Recommendation
 from serving.client.channel import PredictError, Tls
 from serving.client.messages import ModelMetadata, Signature, TensorSpec, VersionStatus
 from serving.client.queries import Query, QueryError
+from serving.client.sharded import ShardedAnswer, ShardedClient
 from serving.client.sync import DEFAULT_ADDRESS, DEFAULT_MODEL, DEFAULT_TIMEOUT_SECONDS, RecommendClient
 from serving.wire import TensorError
 
@@ -25,6 +26,8 @@ __all__ = [
     "QueryError",
     "RecommendClient",
     "Recommendation",
+    "ShardedAnswer",
+    "ShardedClient",
     "Signature",
     "TensorError",
     "TensorSpec",

@@ -7,10 +7,13 @@ import functools
 import pytest
 
 from serving.export import ExportOptions, export
+from serving.shards import Shard
 from tests.serving.worlds import EVERYTHING, SPECS, UNPRUNED, World
 from tests.support.contract_model import ContractModel, FeatureModel, write_contract_model
 from tests.support.exports import write_tiny_export
 from tests.support.indexes import write_tiny_index
+
+WHOLE = Shard()
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +28,10 @@ def world(tmp_path_factory):
         return model, write_tiny_index(directory / "index", model, index_spec)
 
     @functools.cache
-    def make(quantizer="residual", index_spec=UNPRUNED, sums="sparse", answers=EVERYTHING):
+    def make(quantizer="residual", index_spec=UNPRUNED, sums="sparse", answers=EVERYTHING, shard=WHOLE):
         model, index = sources(quantizer, index_spec)
         output = tmp_path_factory.mktemp("servable") / "1"
-        export(ExportOptions(model, index, output, sums, answers))
+        export(ExportOptions(model, index, output, sums, answers, shard=shard))
         return World(SPECS[quantizer], model, index, output)
 
     return make

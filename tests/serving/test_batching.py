@@ -1,56 +1,58 @@
-"""The server's own batching is sound: requests joined along the first dimension get the rows that each gets alone."""
+"""The file of batching parameters, read as TensorFlow Serving reads it."""
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.serving.worlds import PRUNED, SIGNATURES, SUMS, padded
-from tests.support.exports import random_histories
+from protos.errors import UserError
+from serving.batching import Batching
 
-SIZES = (3, 1, 4)
+# BatchingParameters of tensorflow_serving/servables/tensorflow/session_bundle_config.proto, which the package
+# tensorflow-serving-api does not have.
+WRAPPED = {"max_batch_size": 1, "batch_timeout_micros": 2, "max_enqueued_batches": 3, "num_batch_threads": 4}
 
 
-def requests(spec):
-    """Requests of one width each input, as the server's batching joins them, with every input there is."""
-    rng, ids = np.random.default_rng(3), random_histories(spec, 16, seed=12)
-    size = sum(SIZES)
-    categories = [["Drama"], [], ["Comedy", "nothing"], ["Comedy"], [], ["Drama"], [], ["nothing"]]
-    joined = {
-        "history": padded([[], ["nobody's"], *ids[: size - 2]], 12),
-        "k": rng.choice([-1, 0, 2, 7, 1000], size).astype(np.int32),
-        "exclude_ids": padded([*ids[8 : 8 + size - 1], []], 12),
-        "allow_categories": padded(categories, 3),
-        "deny_categories": padded(categories[1:] + categories[:1], 3),
-        "include_seen": rng.random(size) < 0.5,
+def batching_parameters():
+    """The message's class."""
+    file = descriptor_pb2.FileDescriptorProto(name="batching.proto", package="t", syntax="proto3")
+    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
+    message = file.message_type.add(name="BatchingParameters")
+    field, int64 = descriptor_pb2.FieldDescriptorProto, ".google.protobuf.Int64Value"
+    for name, number in WRAPPED.items():
+        message.field.add(name=name, number=number, type=field.TYPE_MESSAGE, type_name=int64, label=1)
+    message.field.add(name="allowed_batch_sizes", number=6, type=field.TYPE_INT64, label=3)
+    message.field.add(name="pad_variable_length_inputs", number=7, type=field.TYPE_BOOL, label=1)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.BatchingParameters"))
+
+
+PARAMETERS = batching_parameters()
+
+
+@given(st.integers(1, 5000), st.integers(0, 10**6), st.integers(1, 64), st.integers(1, 1000))
+def test_the_file_says_what_was_asked_for_by_the_servers_rules(size, timeout, threads, enqueued):
+    parsed = text_format.Parse(Batching(size, timeout, threads, enqueued).text(), PARAMETERS())
+    assert {name: getattr(parsed, name).value for name in WRAPPED} == {
+        "max_batch_size": size,
+        "batch_timeout_micros": timeout,
+        "max_enqueued_batches": enqueued,
+        "num_batch_threads": threads,
     }
-    bounds = np.cumsum(SIZES)[:-1]
-    parts = {name: np.split(values, bounds) for name, values in joined.items()}
-    return joined, [{name: values[number] for name, values in parts.items()} for number in range(len(SIZES))]
+    sizes = list(parsed.allowed_batch_sizes)
+    assert sizes == sorted(set(sizes)), "the server wants them in increasing order"
+    assert sizes[-1] == size, "and the last to be the greatest batch"
+    assert all(later <= 2 * size for size, later in itertools.pairwise(sizes))
+    assert not parsed.pad_variable_length_inputs
 
 
-@pytest.mark.parametrize("signature", SIGNATURES)
-@pytest.mark.parametrize("sums", SUMS)
-def test_joined_requests_are_answered_as_each_alone(world, sums, signature):
-    served = world("product", PRUNED, sums)
-    joined, alone = requests(served.spec)
-    inputs = served.served.signatures[signature].inputs
-    together = served.served.run(signature, {name: joined[name] for name in inputs})
-    begin = 0
-    for size, request in zip(SIZES, alone, strict=True):
-        answer = served.served.run(signature, {name: request[name] for name in inputs})
-        for name, values in answer.items():
-            rows = together[name][begin : begin + size]
-            same_rows(rows, values, exact=sums != "rescored", name=name)
-        begin += size
-    assert begin == len(joined["history"])
-
-
-def same_rows(joined, alone, exact, name):
-    """A longer answer beside it fills a row up with nothing."""
-    width = alone.shape[1]
-    assert not joined[:, width:].any()
-    if exact or alone.dtype != np.float32:
-        np.testing.assert_array_equal(joined[:, :width], alone, err_msg=name)
-    else:  # a matrix product has other last bits at other widths
-        np.testing.assert_allclose(joined[:, :width], alone, rtol=1e-5, atol=1e-6, err_msg=name)
+@pytest.mark.parametrize("name", ["max_batch_size", "num_batch_threads", "max_enqueued_batches"])
+def test_what_the_server_would_crash_on_is_refused(name):
+    with pytest.raises(UserError, match=f"batching: {name} is 0; expected at least 1"):
+        Batching(**{name: 0})
