@@ -56,9 +56,7 @@ def make_catalogue(num_items: int, dim: int, rng: np.random.Generator) -> Catalo
     return Catalogue(vectors, clusters, counts / counts.min())
 
 
-def make_histories(
-    catalogue: Catalogue, count: int, longest: int, rng: np.random.Generator
-) -> list[np.ndarray]:
+def make_histories(catalogue: Catalogue, count: int, longest: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Rows of `count` histories of up to `longest` distinct items, oldest first, each of a user of a few clusters."""
     popularity = np.cumsum(catalogue.counts)
     lengths = np.exp(rng.normal(np.log(_MEDIAN_LENGTH), _LENGTH_SPREAD, count)).astype(int)
