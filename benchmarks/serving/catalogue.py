@@ -1,4 +1,4 @@
-"""A catalogue and its users: item vectors in clusters of clusters, popularity by Zipf's law, histories of few interests.
+"""A catalogue and its users: vectors in clusters of clusters, popularity by Zipf's law, users of few interests.
 
 Real embeddings are no Gaussian noise, for which every index is at its worst, nor well-parted balls, for
 which it is at its best: their variance falls from dimension to dimension, and items lie in clusters of very

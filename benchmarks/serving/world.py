@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 import trainer  # noqa: F401  (before TensorFlow: it chooses the Keras)
 from benchmarks.serving.catalogue import Catalogue, make_catalogue, make_histories
-from protos.artifact import new_artifact, read_manifest, write_manifest
+from protos.artifact import read_manifest, write_manifest
 from trainer.codebooks import start_codebooks
 from trainer.config import Config, from_mapping
 from trainer.export import FORMAT, QueryModule, export
@@ -94,19 +94,19 @@ def _event_lists(config: Config, catalogue: Catalogue) -> tuple[np.ndarray, Item
     memory = config.memory
     heads = np.sort(np.argsort(-catalogue.counts, kind="stable")[: memory.max_items])
     vectors = catalogue.vectors[heads]
-    popularity = (catalogue.counts[heads] / catalogue.counts.max()) ** 0.1
+    popularity = ((catalogue.counts[heads] / catalogue.counts.max()) ** 0.1).astype(np.float32)
     length = min(memory.list_length, len(heads) - 2)
-    items, scores = np.empty((2, len(heads), length))
+    items, scores = np.empty((len(heads), length), np.int32), np.empty((len(heads), length), np.float32)
     for start in range(0, len(heads), _ROWS_AT_ONCE):
         part = vectors[start : start + _ROWS_AT_ONCE] @ vectors.T * popularity
         part[np.arange(len(part)), start + np.arange(len(part))] = 0
         best = np.argpartition(-part, length, axis=1)[:, : length + 1]
-        order = np.argsort(-np.take_along_axis(part, best, 1), axis=1)
-        best = np.take_along_axis(best, order, 1)
         found = np.take_along_axis(part, best, 1)
-        items[start : start + len(part)] = best[:, :length]
-        scores[start : start + len(part)] = found[:, :length] - found[:, length:]
-    return heads, ItemLists(heads[items.astype(np.int64)].astype(np.int32), scores.astype(np.float32))
+        found -= found[:, length:]  # the next best, which argpartition leaves there
+        order = np.lexsort((best, -found))[:, :length]
+        items[start : start + len(part)] = np.take_along_axis(best, order, 1)
+        scores[start : start + len(part)] = np.take_along_axis(found, order, 1)
+    return heads, ItemLists(heads[items].astype(np.int32), scores)
 
 
 def _placeholders(config: Config, heads: np.ndarray, num_items: int) -> EventLists:
@@ -119,6 +119,7 @@ def _placeholders(config: Config, heads: np.ndarray, num_items: int) -> EventLis
 
 def _replace_lists(model: pathlib.Path, first: int, heads: np.ndarray, lists: ItemLists) -> None:
     """Writes the event lists of an export, whose placeholders have the same keys."""
+    manifest = read_manifest(model, FORMAT)
     present = lists.scores > 0
     offsets = pa.array(np.concatenate([[0], np.cumsum(present.sum(axis=1))]), pa.int32())
     nested = [
@@ -126,14 +127,7 @@ def _replace_lists(model: pathlib.Path, first: int, heads: np.ndarray, lists: It
         for values, kind in ((lists.items, pa.int32()), (lists.scores, pa.float32()))
     ]
     pq.write_table(pa.table([pa.array(first + heads), *nested], ["key", "items", "scores"]), model / "lists.parquet")
-    described = {name: value for name, value in _manifest(model).items() if name in ("model", "versions")}
-    write_manifest(model, FORMAT, **described)
-
-
-def _manifest(model: pathlib.Path) -> dict:
-    import json
-
-    return json.loads((model / "manifest.json").read_text())
+    write_manifest(model, FORMAT, model=manifest["model"], versions=manifest["versions"])
 
 
 def _save_encoder(model: SparCode, ids: Sequence[str], directory: pathlib.Path) -> None:
