@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from benchmarks.serving.peers import PEERS, Peer, exact
-from benchmarks.serving.prepare import K, TRUTH
+from benchmarks.serving.prepare import TRUTH, K
 from benchmarks.serving.recall import least, recall
 from benchmarks.serving.rounds import Answer, timed
 from benchmarks.serving.sessions import Loaded
@@ -106,4 +106,4 @@ def skipped(num_items: int, graph_items: int) -> dict[str, str]:
     if num_items <= graph_items:
         return {}
     reason = f"its graph takes hours to build at {num_items:,} items (--graph_items {graph_items})"
-    return {name: reason for name in ("hnswlib", "faiss_hnsw")}
+    return dict.fromkeys(("hnswlib", "faiss_hnsw"), reason)

@@ -1,4 +1,4 @@
-"""Makes all that is measured, each in a process of its own, whose memory is free again afterwards; what is there stays."""
+"""Makes all that is measured, each in a process of its own, whose memory is free again afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SavedModels loaded and run as TensorFlow Serving does it: the Session loader, and a call of compiled feeds and fetches."""
+"""SavedModels loaded and run as TensorFlow Serving does it: the Session loader, compiled feeds and fetches."""
 
 from __future__ import annotations
 

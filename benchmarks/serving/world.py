@@ -24,7 +24,7 @@ from trainer.windows import pad_histories
 import tensorflow as tf  # isort: skip
 
 MODEL, ENCODER, VECTORS, QUERIES = "export", "encoder", "vectors.npy", "histories.npy"
-_TRAINING_QUERIES, _QUERIES = 20_000, 2_000
+_TRAINING_QUERIES, _QUERIES = 10_000, 2_000
 _ROWS_AT_ONCE = 512
 
 
