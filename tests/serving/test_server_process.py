@@ -14,7 +14,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from protos.errors import UserError
 from serving.client import RecommendClient
 from serving.listening import EXCLUSIVE_PORT, bind
-from serving.server import EmbeddedServer, ServerOptions, _stop_signal, main
+from serving.options import ServerOptions, options_of, parser
+from serving.server import EmbeddedServer, _stop_signal, main
+from serving.versions import LoadRetries
 from tests.support.served_models import write_toy_model
 from tests.support.server_process import server_process
 
@@ -143,6 +145,21 @@ def test_the_command_refuses_a_model_that_is_not_there(tmp_path):
 def test_flags_that_cannot_be(flags, message):
     with pytest.raises(UserError, match=message):
         main(flags)
+
+
+def test_flags_are_given_as_the_stock_server_takes_them():
+    text = (
+        "--model_base_path=/models/toy --port=8501 --max_num_load_retries=1 --load_retry_interval_micros=2500000"
+        " --allow_version_labels_for_unavailable_models=true --file_system_poll_wait_seconds=3 --grpc_max_threads=5"
+        " --grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.primary_user_agent=x"
+    )
+    assert options_of(parser().parse_args(text.split())) == ServerOptions(
+        max_threads=5,
+        poll_seconds=3,
+        retries=LoadRetries(most=1, seconds=2.5),
+        labels_for_unavailable=True,
+        channel_arguments={"grpc.max_connection_age_ms": 2000, "grpc.primary_user_agent": "x"},
+    )
 
 
 def test_a_configuration_file_that_is_none_is_refused_with_its_place(tmp_path):
