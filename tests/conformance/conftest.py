@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.endpoint import Endpoint, Settings, ranked
+from tests.conformance.endpoint import ALL, Endpoint, Settings, ranked
 
 LEAST_ITEMS = 4
 
@@ -48,6 +48,28 @@ def histories(items: list[str]) -> list[list[str]]:
     """32 histories: none, one of unknown ids, the catalogue's best, and parts of it that differ, some with repeats."""
     parts = [[items[(start + step * place) % len(items)] for place in range(step)] for start, step in _PLACES]
     return [[], ["nobody's", "nothing"], items[:LEAST_ITEMS], *parts]
+
+
+@pytest.fixture(scope="session")
+def history(items: list[str]) -> list[str]:
+    """One history, not of the best items."""
+    return items[1:3]
+
+
+@pytest.fixture(scope="session")
+def everything(endpoint: Endpoint, history: list[str]) -> list[tuple[str, float]]:
+    """As much as the model returns to that history, best first."""
+    found = ranked(endpoint.ask("recommend", [history], k=[ALL]))[0]
+    assert len(found) > 3
+    return found
+
+
+@pytest.fixture(scope="session")
+def categories(endpoint: Endpoint) -> list[str]:
+    names = [name for name in endpoint.settings.categories.split(",") if name]
+    if not names:
+        pytest.skip("no categories to choose by; name some of the servable's in CATEGORIES")
+    return names
 
 
 _PLACES = [(start, 1 + start % 7) for start in range(29)]

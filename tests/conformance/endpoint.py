@@ -16,6 +16,7 @@ from protos import predict_pb2
 from serving.tensors import read_tensor, type_name, write_tensor
 
 TIMEOUT_SECONDS = 60.0
+ALL = 2**31 - 1  # as k: as many items as the model returns
 # Requests of one width can be joined by the server's own batching; those of the suite have few widths.
 HISTORY_WIDTH = 32
 _MISSING = {"string": "", "float32": np.nan}

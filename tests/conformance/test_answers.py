@@ -15,6 +15,7 @@ from tests.conformance.test_metadata import SIGNATURES
 EXACT = ("codes", "keys", "fallback", "sources")
 # Of a score in another batch: a matrix product has other last bits at other widths.
 TOLERANCE = 1e-4
+LONG_PERIOD = 3
 
 
 def check_same(found, expected, query=slice(None)):
@@ -109,9 +110,6 @@ def test_a_history_longer_than_any_window_with_repeats_is_answered(endpoint, ite
     check_same(outputs, endpoint.ask(name, [[]]), slice(1, 2))
     if "item_ids" in outputs:
         assert not {item for item, _ in ranked(outputs)[0]} & set(history)
-
-
-LONG_PERIOD = 3
 
 
 def test_only_the_outputs_asked_for_are_given(endpoint, histories):

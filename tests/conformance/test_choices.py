@@ -4,32 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.endpoint import outputs_of, ranked
+from tests.conformance.endpoint import ALL, outputs_of, ranked
 from tests.conformance.test_answers import check_same, check_same_ranking
 
-ALL = 2**31 - 1
 CHOOSING = ("recommend", "explain")
-
-
-@pytest.fixture(scope="session")
-def categories(endpoint):
-    names = [name for name in endpoint.settings.categories.split(",") if name]
-    if not names:
-        pytest.skip("no categories to choose by; name some of the servable's in CATEGORIES")
-    return names
-
-
-@pytest.fixture(scope="session")
-def history(items):
-    return items[1:3]
-
-
-@pytest.fixture(scope="session")
-def everything(endpoint, history):
-    """As much as the model returns to one history, best first."""
-    found = ranked(endpoint.ask("recommend", [history], k=[ALL]))[0]
-    assert len(found) > 3
-    return found
 
 
 def best(endpoint, history, **choices):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import socket
@@ -12,13 +13,13 @@ import pytest
 
 from protos.artifact import MANIFEST
 from protos.errors import UserError
-from serving.client import PredictError, Query, RecommendClient, ShardedClient
+from serving.client import PredictError, Query, QueryError, RecommendClient, ShardedClient
 from serving.export import EXTRA
 from serving.listening import format_address
 from serving.retrieval import AnswerOptions
 from serving.server import EmbeddedServer
 from serving.shards import Shard
-from tests.serving.worlds import PRUNED, SUMS, ids_of
+from tests.serving.worlds import PRUNED, World, ids_of
 from tests.support.exports import item_ids, random_histories
 
 COUNT = 3
@@ -30,45 +31,46 @@ def sharded_client(*addresses: str) -> ShardedClient:
     return ShardedClient([RecommendClient(address, timeout=TIMEOUT) for address in addresses])
 
 
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """What serves an index in shards, and the same index in one piece."""
+
+    addresses: list[str]
+    parts: list[World]
+    whole: World
+
+    @property
+    def histories(self) -> list[list[str]]:
+        return [[], *random_histories(self.whole.spec, 15, seed=8), item_ids(self.whole.spec)]
+
+
 @pytest.fixture(scope="module")
-def served(world):
-    """Makes what serves all shards: the servers, the index in one piece, and histories with its answers."""
+def shards(world):
+    whole, *parts = (
+        world("product", PRUNED, "completed", ANSWERS, shard)
+        for shard in (Shard(), *(Shard(number, COUNT) for number in range(COUNT)))
+    )
     with contextlib.ExitStack() as stack:
-
-        def serve(sums):
-            whole = world("product", PRUNED, sums, ANSWERS)
-            parts = [world("product", PRUNED, sums, ANSWERS, Shard(number, COUNT)) for number in range(COUNT)]
-            servers = [stack.enter_context(EmbeddedServer(part.directory.parent, port=0)) for part in parts]
-            histories = [[], *random_histories(whole.spec, 15, seed=8), item_ids(whole.spec)]
-            return [server.address for server in servers], histories, whole.ask(histories), parts, whole
-
-        yield serve
+        servers = [stack.enter_context(EmbeddedServer(part.directory.parent, port=0)) for part in parts]
+        yield Shards([server.address for server in servers], parts, whole)
 
 
-@pytest.fixture(scope="module")
-def sparse(served):
-    return served("sparse")
-
-
-@pytest.mark.parametrize("sums", SUMS)
-def test_all_shards_answer_what_one_index_answers(served, sums):
-    addresses, histories, expected, *_ = served(sums)
-    with sharded_client(*addresses) as client:
-        answer = client.recommend(histories)
-    assert answer.missing_shards == {}
-    for query, found in enumerate(answer.answers):
-        assert list(found.item_ids) == ids_of(expected, query)
-        tolerance = 1e-6 if sums == "rescored" else 0  # a matrix product has other last bits at other widths
-        assert found.scores == pytest.approx(expected["scores"][query, : len(found.scores)].tolist(), rel=tolerance)
+def test_all_shards_answer_what_one_index_answers(shards):
+    expected = shards.whole.ask(shards.histories)
+    with sharded_client(*shards.addresses) as client:
+        found = client.recommend(shards.histories)
+    assert found.missing_shards == {}
+    for query, answer in enumerate(found.answers):
+        assert list(answer.item_ids) == ids_of(expected, query)
+        assert list(answer.scores) == expected["scores"][query, : len(answer.scores)].tolist()
         for name in ("codes", "keys", "fallback"):
-            assert json.dumps(getattr(found, name)) == json.dumps(expected[name][query].tolist())
+            assert json.dumps(getattr(answer, name)) == json.dumps(expected[name][query].tolist())
     assert expected["fallback"].any()
     assert (expected["valid"].sum(axis=1) == ANSWERS.default_k).any()
 
 
-@pytest.mark.parametrize("sums", SUMS)
-def test_choices_and_explanations_go_to_all_shards(served, sums):
-    addresses, histories, _, _, whole = served(sums)
+def test_choices_and_explanations_go_to_all_shards(shards):
+    histories = shards.histories
     queries = [
         Query(histories[3], k=0),
         Query(histories[4], k=3, include_seen=True),
@@ -76,65 +78,59 @@ def test_choices_and_explanations_go_to_all_shards(served, sums):
         Query(histories[6], k=10**6, allow_categories=["Comedy"]),
         Query(histories[7], deny_categories=["Comedy"]),
     ]
-    with sharded_client(*addresses) as client, EmbeddedServer(whole.directory.parent, port=0) as server:
-        found = client.explain(queries)
-        assert [answer.item_ids for answer in client.recommend(queries).answers] == [a.item_ids for a in found.answers]
-        with RecommendClient(server.address, timeout=TIMEOUT) as one:
-            expected = one.explain(queries)
-    assert found.missing_shards == {}
-    for ours, theirs in zip(found.answers, expected, strict=True):
-        assert ours.item_ids == theirs.item_ids
-        assert ours.sources == theirs.sources
-        for ours_of_item, theirs_of_item in zip(ours.contributions, theirs.contributions, strict=True):
-            assert ours_of_item == pytest.approx(theirs_of_item, rel=1e-5, abs=1e-6)
-    assert [len(answer.item_ids) for answer in found.answers[:2]] == [0, 3]
-    assert len(found.answers[2].item_ids) > 10
+    with EmbeddedServer(shards.whole.directory.parent, port=0) as server, RecommendClient(server.address) as one:
+        expected = one.explain(queries, timeout=TIMEOUT)
+    with sharded_client(*shards.addresses) as client:
+        explained, recommended = client.explain(queries), client.recommend(queries)
+    assert explained.missing_shards == recommended.missing_shards == {}
+    assert explained.answers == expected
+    assert [answer.item_ids for answer in recommended.answers] == [answer.item_ids for answer in expected]
+    assert [len(answer.item_ids) for answer in expected[:2]] == [0, 3]
+    assert all(len(answer.item_ids) > ANSWERS.default_k for answer in expected[2:4])
 
 
-def test_a_shard_that_is_down_is_missing_and_the_others_answer(sparse, world):
-    addresses, histories, _, parts, _ = sparse
+def test_a_shard_that_is_down_is_missing_and_the_others_answer(shards, world):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = format_address(*closed.getsockname())
-    with sharded_client(addresses[0], nobody, addresses[2]) as client:
-        answer = client.recommend(histories)
-    assert list(answer.missing_shards) == [1]
-    assert f"Predict at {nobody}: UNAVAILABLE: " in answer.missing_shards[1]
-    check_without(answer, parts, world, histories, missing=1)
+    with sharded_client(shards.addresses[0], nobody, shards.addresses[2]) as client:
+        found = client.recommend(shards.histories)
+    assert list(found.missing_shards) == [1]
+    assert f"Predict at {nobody}: UNAVAILABLE: " in found.missing_shards[1]
+    check_without(found.answers, shards, world, missing=1)
 
 
-def test_a_shard_that_misses_the_deadline_is_missing_and_the_others_answer(sparse, world):
-    addresses, histories, _, parts, _ = sparse
+def test_a_shard_that_misses_the_deadline_is_missing_and_the_others_answer(shards, world):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = format_address(*silent.getsockname())
-        with sharded_client(*addresses[:2], address) as client:
-            answer = client.recommend(histories, timeout=5.0)
-    assert list(answer.missing_shards) == [2]
-    assert f"at {address}: DEADLINE_EXCEEDED: " in answer.missing_shards[2]
-    check_without(answer, parts, world, histories, missing=2)
+        with sharded_client(*shards.addresses[:2], address) as client:
+            found = client.recommend(shards.histories, timeout=5.0)
+    assert list(found.missing_shards) == [2]
+    assert f"at {address}: DEADLINE_EXCEEDED: " in found.missing_shards[2]
+    check_without(found.answers, shards, world, missing=2)
 
 
-def check_without(answer, parts, world, histories, missing):
-    """The answer is that of the whole index but for the items of one shard."""
-    everything = world("product", PRUNED).ask(histories)
-    manifest = json.loads((parts[missing].directory / EXTRA / MANIFEST).read_text())
-    first, count = manifest["shard"]["first_item"], manifest["shard"]["items"]
-    gone = {f"item-{row}" for row in range(first, first + count)}
+def check_without(answers, shards, world, missing):
+    """The answers are those of the whole index but for the items of one shard."""
+    everything = world("product", PRUNED, "completed").ask(shards.histories)
+    described = json.loads((shards.parts[missing].directory / EXTRA / MANIFEST).read_text())["shard"]
+    rows = range(described["first_item"], described["first_item"] + described["items"])
+    gone = {f"item-{row}" for row in rows}
     left_out = 0
-    for query, found in enumerate(answer.answers):
+    for query, answer in enumerate(answers):
         best = ids_of(everything, query)
         left_out += bool(gone & set(best[: ANSWERS.default_k]))
-        assert list(found.item_ids) == [item for item in best if item not in gone][: ANSWERS.default_k]
+        assert list(answer.item_ids) == [item for item in best if item not in gone][: ANSWERS.default_k]
     assert left_out > 5
 
 
-def test_a_shard_of_another_version_is_missing(sparse, tmp_path):
-    addresses, histories, _, parts, _ = sparse
-    shutil.copytree(parts[1].directory, tmp_path / "2")
-    with EmbeddedServer(tmp_path, port=0) as newer, sharded_client(addresses[0], newer.address, addresses[2]) as client:
-        answer = client.recommend(histories)
-        assert answer.missing_shards == {1: "it answered with version 2, others with 1"}
-        assert {found.model_version for found in answer.answers} == {1}
-        pinned = client.recommend(histories, version=2)
+def test_a_shard_of_another_version_is_missing(shards, tmp_path):
+    first, _, last = shards.addresses
+    shutil.copytree(shards.parts[1].directory, tmp_path / "2")
+    with EmbeddedServer(tmp_path, port=0) as newer, sharded_client(first, newer.address, last) as client:
+        found = client.recommend(shards.histories)
+        assert found.missing_shards == {1: "it answered with version 2, others with 1"}
+        assert {answer.model_version for answer in found.answers} == {1}
+        pinned = client.recommend(shards.histories, version=2)
     assert list(pinned.missing_shards) == [0, 2]
     assert "NOT_FOUND" in pinned.missing_shards[0]
 
@@ -145,10 +141,15 @@ def test_no_shard_at_all_is_an_error():
     assert raised.value.code == grpc.StatusCode.UNAVAILABLE
 
 
-def test_one_shard_given_twice_is_an_error(sparse):
-    addresses, *_ = sparse
+def test_a_request_that_a_shard_refuses_is_an_error(shards):
+    with sharded_client(*shards.addresses) as client, pytest.raises(QueryError, match="mood is no input"):
+        client.recommend([Query(["item-1"], features={"mood": "calm"})])
+
+
+def test_one_shard_given_twice_is_an_error(shards):
+    first = shards.addresses[0]
     with (
-        sharded_client(addresses[0], addresses[0]) as client,
+        sharded_client(first, first) as client,
         pytest.raises(UserError, match=r"two shards returned item 'item-\d+'.*the address of each shard once"),
     ):
         client.recommend([[]])
@@ -159,8 +160,8 @@ def test_no_history_asks_nothing():
         assert client.recommend([]).answers == []
 
 
-def test_the_manifest_says_which_shard_of_which_index(sparse):
-    manifests = [json.loads((part.directory / EXTRA / MANIFEST).read_text()) for part in sparse[3]]
+def test_the_manifest_says_which_shard_of_which_index(shards):
+    manifests = [json.loads((part.directory / EXTRA / MANIFEST).read_text()) for part in shards.parts]
     assert [manifest["shard"] for manifest in manifests] == [
         {"number": 0, "count": 3, "first_item": 0, "items": 13},
         {"number": 1, "count": 3, "first_item": 13, "items": 13},
@@ -168,5 +169,5 @@ def test_the_manifest_says_which_shard_of_which_index(sparse):
     ]
     assert len({manifest["index_fingerprint"] for manifest in manifests}) == 1
     assert len({manifest["fingerprint"] for manifest in manifests}) == 3
-    made = json.loads((sparse[3][0].index / MANIFEST).read_text())
+    made = json.loads((shards.whole.index / MANIFEST).read_text())
     assert sum(manifest["postings"] for manifest in manifests) == made["postings"]

@@ -28,7 +28,7 @@ def answers(found: tuple[tf.Tensor, tf.Tensor]) -> list[Recommendation]:
 
 
 @pytest.mark.parametrize("sums", SCORE)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_the_best_of_all_shards_are_the_best_of_the_index(sums, data):
     index = data.draw(indexes())
