@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.serving.peers import PEERS
-from benchmarks.serving.prepare import in_process, prepare
+from benchmarks.serving.prepare import in_process, prepare, skipped
 from benchmarks.serving.report import draw, ops_table, table
 from protos.errors import UserError, run_cli
 
@@ -32,8 +32,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _measured(arguments: argparse.Namespace, work: pathlib.Path) -> list[dict[str, Any]]:
-    from benchmarks.serving.compare import compare, skipped
-
     rows: list[dict[str, Any]] = []
     for num_items in arguments.items:
         if (lacking := _lacking_memory(num_items)) is not None:
@@ -46,10 +44,16 @@ def _measured(arguments: argparse.Namespace, work: pathlib.Path) -> list[dict[st
         world = work / str(num_items)
         sums = prepare(world, num_items, arguments.postings_per_code, peers)
         if not arguments.prepare:
-            found, spent = in_process(compare, world, sums, peers, arguments.rounds, arguments.singles)
+            found, spent = in_process(_compare, world, sums, peers, arguments.rounds, arguments.singles)
             rows += found
             print(table(found), ops_table(spent), sep="\n\n", flush=True)
     return rows
+
+
+def _compare(*arguments: Any) -> Any:
+    from benchmarks.serving.compare import compare
+
+    return compare(*arguments)
 
 
 def _lacking_memory(num_items: int) -> str | None:

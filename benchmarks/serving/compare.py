@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+import trainer  # noqa: F401  (before TensorFlow: it chooses the Keras)
+from benchmarks.serving.layout import ENCODER, QUERIES, TRUTH, VECTORS, K
 from benchmarks.serving.peers import PEERS, Peer, exact
-from benchmarks.serving.prepare import TRUTH, K
 from benchmarks.serving.recall import least, recall
 from benchmarks.serving.rounds import Answer, timed
 from benchmarks.serving.sessions import Loaded
-from benchmarks.serving.world import ENCODER, QUERIES, VECTORS
 
 TARGETS = (0.95, 0.99)
 _TUNING_QUERIES = 500
@@ -99,11 +99,3 @@ def _answer(encoder: Loaded, peer: Peer, knob: int | None, histories: np.ndarray
     if knob is not None:
         peer.tune(knob)
     return peer.search(encoder(histories)[0], K)
-
-
-def skipped(num_items: int, graph_items: int) -> dict[str, str]:
-    """Peers that are not measured at this size, and why."""
-    if num_items <= graph_items:
-        return {}
-    reason = f"its graph takes hours to build at {num_items:,} items (--graph_items {graph_items})"
-    return dict.fromkeys(("hnswlib", "faiss_hnsw"), reason)

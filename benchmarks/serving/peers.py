@@ -103,9 +103,8 @@ def scann_tree(vectors: np.ndarray, kept: pathlib.Path) -> Peer:
 
 def brute_force(vectors: np.ndarray, kept: pathlib.Path) -> Peer:
     """`tfrs.layers.factorized_top_k.BruteForce`, exact; nothing is kept."""
-    import trainer  # noqa: F401  (before TensorFlow: it chooses the Keras)
-
-    import tensorflow as tf  # isort: skip
+    import trainer  # noqa: F401, I001  (before TensorFlow: it chooses the Keras)
+    import tensorflow as tf
     import tensorflow_recommenders as tfrs
 
     layer = tfrs.layers.factorized_top_k.BruteForce()

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.serving.layout import INDEX, MODEL, QUERIES, TRUTH, VECTORS, K
 from benchmarks.serving.peers import PEERS
 
-K, TRUTH_QUERIES = 100, 200
-INDEX, TRUTH = "index", "truth.npy"
+_TRUTH_QUERIES = 200
 # A byte for each code and item: past this the completion block is left out, as its budget of memory is.
 _MAX_BLOCK_BYTES = 4 << 30
 
@@ -26,9 +26,7 @@ def in_process(function: Callable, *arguments: Any) -> Any:
 
 def prepare(world: pathlib.Path, num_items: int, postings: int, peers: list[str]) -> list[str]:
     """Makes the world of so many items, its index, its servables and its peers, and returns the servables' sums."""
-    from benchmarks.serving.world import MODEL, make_world
-
-    in_process(make_world, world, num_items)
+    in_process(_make_world, world, num_items)
     sums = ["sparse", "completed", "rescored"]
     if 1024 * num_items > _MAX_BLOCK_BYTES:
         sums.remove("completed")
@@ -42,6 +40,12 @@ def prepare(world: pathlib.Path, num_items: int, postings: int, peers: list[str]
     for peer in peers:
         in_process(_build_peer, world, peer)
     return sums
+
+
+def _make_world(world: pathlib.Path, num_items: int) -> None:
+    from benchmarks.serving.world import make_world
+
+    make_world(world, num_items)
 
 
 def _build(model: pathlib.Path, index: pathlib.Path, postings: int, block: bool) -> None:
@@ -59,14 +63,19 @@ def _export(model: pathlib.Path, index: pathlib.Path, output: pathlib.Path, sums
 
 def _truth(world: pathlib.Path) -> None:
     from benchmarks.serving.truth import best_items
-    from benchmarks.serving.world import MODEL, QUERIES
 
-    histories = [rows[rows >= 0] for rows in np.load(world / QUERIES)[:TRUTH_QUERIES]]
+    histories = [rows[rows >= 0] for rows in np.load(world / QUERIES)[:_TRUTH_QUERIES]]
     np.save(world / TRUTH, best_items(world / MODEL, world / INDEX, histories, K))
 
 
 def _build_peer(world: pathlib.Path, name: str) -> None:
-    from benchmarks.serving.world import VECTORS
-
     if name != "brute_force":
         PEERS[name](np.load(world / VECTORS), world / name)
+
+
+def skipped(num_items: int, graph_items: int) -> dict[str, str]:
+    """Peers that are not measured at this size, and why."""
+    if num_items <= graph_items:
+        return {}
+    reason = f"its graph takes hours to build at {num_items:,} items (--graph_items {graph_items})"
+    return dict.fromkeys(("hnswlib", "faiss_hnsw"), reason)

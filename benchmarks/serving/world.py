@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 import trainer  # noqa: F401  (before TensorFlow: it chooses the Keras)
 from benchmarks.serving.catalogue import Catalogue, make_catalogue, make_histories
+from benchmarks.serving.layout import ENCODER, MODEL, QUERIES, VECTORS
 from protos.artifact import read_manifest, write_manifest
 from trainer.codebooks import start_codebooks
 from trainer.config import Config, from_mapping
@@ -23,7 +24,6 @@ from trainer.windows import pad_histories
 
 import tensorflow as tf  # isort: skip
 
-MODEL, ENCODER, VECTORS, QUERIES = "export", "encoder", "vectors.npy", "histories.npy"
 _TRAINING_QUERIES, _QUERIES = 10_000, 2_000
 _ROWS_AT_ONCE = 512
 
