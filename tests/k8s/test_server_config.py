@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import sys
 import types
 
 import pytest
 import yaml
 from google.protobuf import text_format
-from grpc_tools import protoc
 from tensorflow_serving.config import model_server_config_pb2
 
 from tests.k8s.rendered import SERVING, flags, of_kind, servers
-from tests.k8s.tools import K8S
+from tests.k8s.tools import K8S, run
 
 HERE = pathlib.Path(__file__).parent
 
@@ -22,9 +22,8 @@ HERE = pathlib.Path(__file__).parent
 def messages(tmp_path_factory: pytest.TempPathFactory) -> types.ModuleType:
     """The messages of server_config.proto."""
     directory = tmp_path_factory.mktemp("messages")
-    include = importlib.util.find_spec("grpc_tools").submodule_search_locations[0] + "/_proto"
-    arguments = ["protoc", f"-I{HERE}", f"-I{include}", f"--python_out={directory}", str(HERE / "server_config.proto")]
-    assert protoc.main(arguments) == 0
+    # In a process of its own: the compiler and TensorFlow cannot be loaded into one.
+    run(sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}", f"--python_out={directory}", "server_config.proto")
     spec = importlib.util.spec_from_file_location("server_config_pb2", directory / "server_config_pb2.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
