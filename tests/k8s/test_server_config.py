@@ -41,6 +41,12 @@ def configs(overlay: str) -> list[dict[str, str]]:
     return [resource["data"] for resource in of_kind(overlay, "ConfigMap") if "models.config" in resource["data"]]
 
 
+def test_a_file_changes_only_with_its_name(overlay: str) -> None:
+    for resource in of_kind(overlay, "ConfigMap"):
+        assert resource["immutable"] is True
+        assert resource["metadata"]["name"].rpartition("-")[0].startswith("sparcode-server")
+
+
 def test_one_version_of_one_model_is_served_from_where_it_is_mounted(overlay: str) -> None:
     for files, server in zip(configs(overlay), servers(overlay), strict=True):
         parsed = text_format.Parse(files["models.config"], model_server_config_pb2.ModelServerConfig())
