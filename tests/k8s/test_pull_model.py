@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from protos.artifact import MANIFEST, write_manifest
+from protos.artifact import MANIFEST
 from protos.errors import UserError
-from serving.export import EXTRA, SERVABLE_FORMAT
+from serving.export import EXTRA, SERVABLE_FORMAT, main
 from tests.k8s.tools import K8S, ROOT
+from tests.support.exports import TinySpec, write_tiny_export
+from tests.support.indexes import TinyIndexSpec, write_tiny_index
 
 SCRIPT = K8S / "images" / "pull_model.py"
 _spec = importlib.util.spec_from_file_location("pull_model", SCRIPT)
@@ -20,17 +23,20 @@ pull_model = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(pull_model)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Version 3, as serving.export writes it; not to be changed."""
+    root = tmp_path_factory.mktemp("exported")
+    model = write_tiny_export(root / "model", TinySpec())
+    index = write_tiny_index(root / "index", model, TinyIndexSpec())
+    main([f"--model={model}", f"--index={index}", f"--output={root / 'published' / '3'}"])
+    return root / "published"
+
+
 @pytest.fixture
-def published(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Version 3, with its manifest where serving.export puts it."""
-    version = tmp_path / "published" / "3"
-    (version / "variables").mkdir(parents=True)
-    (version / EXTRA).mkdir()
-    (version / "saved_model.pb").write_bytes(b"graph")
-    (version / "variables" / "variables.data").write_bytes(b"lists")
-    write_manifest(version, SERVABLE_FORMAT)
-    (version / MANIFEST).rename(version / EXTRA / MANIFEST)
-    return version.parent
+def published(exported: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """The same, to be damaged."""
+    return pathlib.Path(shutil.copytree(exported, tmp_path / "published"))
 
 
 def files(directory: pathlib.Path) -> dict[str, bytes]:
@@ -60,7 +66,8 @@ def test_a_container_that_starts_again_pulls_again(published: pathlib.Path, tmp_
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "no manifest", "another format"])
 def test_a_damaged_version_never_arrives(damage: str, published: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    file, manifest = published / "3" / "variables" / "variables.data", published / "3" / EXTRA / MANIFEST
+    (file,) = (published / "3" / "variables").glob("*.data-*")
+    manifest = published / "3" / EXTRA / MANIFEST
     if damage == "missing":
         file.unlink()
     elif damage == "no manifest":
@@ -68,7 +75,8 @@ def test_a_damaged_version_never_arrives(damage: str, published: pathlib.Path, t
     elif damage == "another format":
         manifest.write_text(manifest.read_text().replace(SERVABLE_FORMAT, "sparcode.index/1"))
     else:
-        file.write_bytes(b"LISTS" if damage == "changed" else b"lis")
+        content = file.read_bytes()
+        file.write_bytes(bytes([content[0] ^ 1]) + content[1:] if damage == "changed" else content[:-1])
     with pytest.raises(UserError):
         pull_model.pull(published, 3, tmp_path / "models")
     assert not list((tmp_path / "models").iterdir())
