@@ -8,7 +8,9 @@ import pytest
 
 from tests.k8s.rendered import APPLIED, of_kind, render
 
-kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="it has the schemas of Kubernetes")
+kubernetes_validate = pytest.importorskip(
+    "kubernetes_validate", reason="no schemas of Kubernetes: they come with the package kubernetes-validate"
+)
 # The oldest with the preStop action `sleep`, and the newest whose schemas the package has.
 VERSIONS = ["1.30", "1.37"]
 
