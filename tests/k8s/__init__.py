@@ -1,0 +1,1 @@
+"""What k8s/ says, held together without a cluster."""

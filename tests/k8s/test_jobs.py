@@ -1,0 +1,119 @@
+"""The jobs of the pipeline: flags that the commands know, and the Flink that the locked job server is for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+
+import pytest
+import yaml
+
+from beam_index.options import parse
+from tests.k8s.rendered import Pod, flags, of_kind, pods
+from tests.k8s.tools import ROOT
+
+LOCK = ROOT / "requirements" / "flink" / "lock.sha256"
+
+
+def job(name: str) -> Pod:
+    """A job by its name."""
+    (found,) = (pod for pod in pods("pipeline/jobs") if pod.owner["metadata"]["name"] == f"sparcode-{name}")
+    return found
+
+
+def flink(part: str) -> Pod:
+    """One of Flink's two Deployments."""
+    (found,) = (pod for pod in pods("pipeline") if pod.labels.get("sparcode.dev/flink") == part)
+    return found
+
+
+@pytest.mark.parametrize(("name", "module"), [("train", "trainer.task"), ("export", "serving.export")])
+def test_the_command_knows_the_flags(name: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (container,) = job(name).containers
+    assert container["command"] == ["python", "-m", module]
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+    assert {f"--{flag}" for flag in flags(container)} <= known
+
+
+def test_the_index_build_takes_its_flags_and_beam_its_own() -> None:
+    (container,) = job("index").containers
+    assert container["command"] == ["python", "-m", "beam_index.build"]
+    build, beam = parse(container["args"])
+    assert str(build.output) == "/work/index"
+    assert beam.get_all_options()["flink_master"] == "sparcode-flink:8081"
+
+
+def test_publishing_is_suspended_while_there_is_no_such_command() -> None:
+    (cron,) = of_kind("pipeline", "CronJob")
+    (publish,) = (pod for pod in pods("pipeline") if pod.owner is cron)
+    assert publish.containers[0]["command"] == ["python", "-m", "pipeline.publish"]
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+    if importlib.util.find_spec("pipeline.publish") is None:
+        assert cron["spec"]["suspend"] is True
+
+
+def test_training_has_a_gpu() -> None:
+    resources = job("train").containers[0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "1"
+
+
+def test_flink_is_the_one_of_the_locked_job_server() -> None:
+    (locked,) = re.findall(r"flink-runtime-(\S+)\.jar", LOCK.read_text())
+    for part, name in (("job-manager", "job-manager"), ("task-manager", "task-manager")):
+        assert flink(part).container(name)["image"].startswith(f"flink:{locked}-")
+    assert flags(job("index").containers[0])["flink_version"] == locked.rpartition(".")[0]
+
+
+def test_a_build_has_as_many_parts_as_slots_and_a_pool_for_each() -> None:
+    manager, build = flink("task-manager"), flags(job("index").containers[0])
+    slots = _flink_config()["taskmanager"]["numberOfTaskSlots"]
+    assert int(build["parallelism"]) == manager.owner["spec"]["replicas"] * slots
+    pool = manager.container("beam-workers")
+    assert build["environment_config"] == f"localhost:{flags(pool)['service_port']}"
+    assert build["environment_type"] == "EXTERNAL"
+
+
+def test_flinks_ports_are_those_of_its_configuration() -> None:
+    config = _flink_config()
+    managers = {port["name"]: port["containerPort"] for port in flink("job-manager").containers[0]["ports"]}
+    assert managers == {
+        "rpc": config["jobmanager"]["rpc"]["port"],
+        "blob": config["blob"]["server"]["port"],
+        "rest": config["rest"]["port"],
+    }
+    tasks = {port["name"]: port["containerPort"] for port in flink("task-manager").container("task-manager")["ports"]}
+    assert tasks == {"rpc": config["taskmanager"]["rpc"]["port"], "data": config["taskmanager"]["data"]["port"]}
+    (service,) = of_kind("pipeline", "Service")
+    assert config["jobmanager"]["rpc"]["address"] == service["metadata"]["name"]
+    assert (
+        flags(job("index").containers[0])["flink_master"] == f"{service['metadata']['name']}:{config['rest']['port']}"
+    )
+
+
+def test_flinks_java_fits_in_its_container() -> None:
+    config = _flink_config()
+    for part, section in (("job-manager", "jobmanager"), ("task-manager", "taskmanager")):
+        gibibytes = int(config[section]["memory"]["process"]["size"].removesuffix("g"))
+        limit = int(flink(part).container(part)["resources"]["limits"]["memory"].removesuffix("Mi"))
+        assert gibibytes * 1024 < limit
+
+
+def test_all_workers_share_the_work_and_no_other_place() -> None:
+    for pod in (job("train"), job("index"), flink("task-manager"), flink("job-manager")):
+        claims = {
+            volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+            for volume in pod.spec["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        assert claims == {"work": "sparcode-work"}
+        for container in pod.containers:
+            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+            assert mounts["work"] == "/work"
+
+
+def _flink_config() -> dict:
+    (found,) = (resource for resource in of_kind("pipeline", "ConfigMap") if "config.yaml" in resource["data"])
+    return yaml.safe_load(found["data"]["config.yaml"])
