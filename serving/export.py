@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from protos.artifact import MANIFEST, new_artifact, read_manifest, require_same_model, write_manifest
 from protos.errors import UserError, run_cli
+from protos.query_inputs import query_inputs
 from serving.catalogue import ITEMS_FILE, Catalogue, read_item_ids
 from serving.categories import (
     DEFAULT_COLUMN,
@@ -173,9 +174,8 @@ def _sums(options: ExportOptions, index: Index) -> Sums:
 def _write_extra(building: pathlib.Path, options: ExportOptions, parts: _Parts) -> dict[str, Any]:
     extra = building / EXTRA
     extra.mkdir()
-    model, index, features = parts.model["model"], parts.index, parts.query_model.features
-    events = {feature["name"] for feature in model.get("features", {}).get("events", ())}
-    samples = Samples(options.model / "queries.parquet", features, events, model["max_history"])
+    model, index = parts.model["model"], parts.index
+    samples = Samples(options.model / "queries.parquet", query_inputs(model), model["max_history"])
     write_warmup(extra, samples, options.answers.default_k, parts.categories.names)
     manifest = write_manifest(
         building,
@@ -187,7 +187,7 @@ def _write_extra(building: pathlib.Path, options: ExportOptions, parts: _Parts) 
         **dataclasses.asdict(options.answers),
         category_column=parts.category_column,
         categories=len(parts.categories.names),
-        signatures=describe_inputs(features),
+        signatures=describe_inputs(parts.query_model.features),
         widths=samples.widths() | WIDTHS,
         lists=index.num_scored,
         ready_lists=len(index.keys) - index.num_scored,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-
-from protos.errors import UserError
 
 HISTORY = tf.TensorSpec([None, None], tf.string, name="history")
 
@@ -46,25 +44,12 @@ CHOICES = Choices(
 )
 # Widths that suit most requests. Any width is answered, but the server's own batching joins only equal ones.
 WIDTHS = {"exclude_ids": 64, "allow_categories": 8, "deny_categories": 8}
-# Of a feature's own dimension, where the model leaves it open: values of a multi-valued feature.
-OPEN_WIDTH = 8
-RESERVED = frozenset({HISTORY.name, *Choices._fields})
 
 
 def default_choices(k: int, include_seen: bool) -> Choices:
     """Choices of who makes none: `k` items of any category. One query's, which `Choices.for_batch` spreads."""
     nothing = tf.constant([[""]])
     return Choices(tf.constant([k], tf.int32), nothing, nothing, nothing, tf.constant([include_seen]))
-
-
-def check_features(names: Iterable[str]) -> None:
-    """Raises UserError where a query feature of the model has the name of another input."""
-    if taken := sorted(RESERVED.intersection(names)):
-        raise UserError(
-            f"the model's query feature {taken[0]!r} has the name of an input that every servable has ("
-            f"{', '.join(sorted(RESERVED))}); rename the column in the data and in features.events or features.users"
-            " of the configuration, and train again"
-        )
 
 
 def describe_inputs(features: Mapping[str, tf.TensorSpec]) -> dict[str, dict[str, dict[str, Any]]]:

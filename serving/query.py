@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from serving.inputs import HISTORY, check_features
+from protos.errors import UserError
+from protos.query_inputs import query_inputs
+from serving.inputs import HISTORY
 
 
 class Encoded(NamedTuple):
@@ -41,14 +43,19 @@ class QueryModel(tf.Module):
         """Loads the SavedModel at `directory`; `model` is the export's manifest entry of that name.
 
         Raises:
-          UserError: a feature has the name of another input of a servable.
+          UserError: the manifest and the SavedModel do not declare the same features.
         """
         super().__init__()
         self._loaded = tf.saved_model.load(str(directory))
         self._signature = self._loaded.signatures["serving_default"]
         inputs = self._signature.structured_input_signature[1]
         self.features = {name: inputs[name] for name in sorted(inputs) if name != HISTORY.name}
-        check_features(self.features)
+        declared = sorted(each.name for each in query_inputs(model))
+        if declared != list(self.features):
+            raise UserError(
+                f"the query model {directory} takes the features {list(self.features)}, its manifest declares"
+                f" {declared} (query_inputs); export the model again"
+            )
         tokens = (None, model["num_query_tokens"])
         lists = (None, model["num_query_tokens"] + model["num_events"])
         self._shapes = {

@@ -11,8 +11,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from protos.artifact import read_manifest
 from protos.errors import UserError
+from protos.query_inputs import query_inputs
 from serving.export import MODEL_FORMAT, ExportOptions, export
-from serving.inputs import check_features
 from serving.loader import Servable
 from serving.query import QueryModel
 from serving.samples import Samples
@@ -138,19 +138,19 @@ def test_samples_bring_the_features_of_their_queries(model, tmp_path):
         "relevant": [["d"], []],
     }
     pq.write_table(pa.table(queries), tmp_path / "queries.parquet")
-    features = QueryModel(model / "query", read_manifest(model, MODEL_FORMAT)["model"]).features
-    batch = Samples(tmp_path / "queries.parquet", features, EVENTS, width=2).batch(3)
+    inputs = query_inputs(read_manifest(model, MODEL_FORMAT)["model"])
+    batch = Samples(tmp_path / "queries.parquet", inputs, width=2).batch(3)
     assert batch["history"].tolist() == [["b", "c"], ["", ""], ["b", "c"]]
     np.testing.assert_array_equal(batch["rating"], np.float32([[np.nan, 3], [np.nan, np.nan], [np.nan, 3]]))
     assert batch["device"].tolist() == [["", ""]] * 3  # which has no column
-    assert batch["tags"][0, :, :3].tolist() == [["", "", ""], ["y", "z", ""]]
+    assert batch["tags"][0].tolist() == [["", ""], ["y", "z"]]
     np.testing.assert_array_equal(batch["image"][0], np.float32([[np.nan] * 3, [4, 5, 6]]))
     assert np.isnan(batch["image"][1]).all()
     assert batch["job"].tolist() == ["cook", "", "cook"]
-    assert batch["likes"][:, :3].tolist() == [["u", "v", ""], ["", "", ""], ["u", "v", ""]]
+    assert batch["likes"].tolist() == [["u", "v"], ["", ""], ["u", "v"]]
 
 
-@pytest.mark.parametrize("name", ["k", "exclude_ids", "include_seen"])
-def test_a_feature_with_the_name_of_another_input_is_refused(name):
-    with pytest.raises(UserError, match=f"query feature '{name}' has the name of an input that every servable has"):
-        check_features(["rating", name])
+def test_a_manifest_that_does_not_declare_the_models_features_is_refused(model):
+    described = read_manifest(model, MODEL_FORMAT)["model"]
+    with pytest.raises(UserError, match=r"takes the features \['device', .*its manifest declares \[\].*export"):
+        QueryModel(model / "query", described | {"query_inputs": []})

@@ -51,7 +51,7 @@ def test_requests_of_every_signature_and_batch_size_are_answered(world, sums):
 @pytest.mark.parametrize("histories", [[], [None], [None, ["a", None, "b", "c"]]])
 def test_queries_without_a_history_make_empty_ones(tmp_path, histories):
     pq.write_table(pa.table({"history": pa.array(histories, pa.list_(pa.string()))}), tmp_path / "queries.parquet")
-    samples = Samples(tmp_path / "queries.parquet", {}, (), width=3)
+    samples = Samples(tmp_path / "queries.parquet", (), width=3)
     batch = samples.batch(4)["history"]
     assert batch.shape == (4, 3)
     assert batch[:2].tolist() == [["", "", ""], ["", "b", "c"] if len(histories) == 2 else ["", "", ""]]
