@@ -32,6 +32,9 @@ conformance: install  ## Check a server: ENDPOINT=host:port MODEL=name [CA= CERT
 flink: install  ## Get a local Flink (Java and Maven needed), which `make test` then runs a build on.
 	$(PY) requirements/flink/install.py $(if $(RELOCK),--relock)
 
+k8s-tools:  ## Get kustomize and promtool (Go and apt-get needed), with which `make test` checks k8s/.
+	k8s/tools/install
+
 lint: install  ## Check style and formatting.
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .

