@@ -12,13 +12,14 @@ import dataclasses
 import itertools
 import multiprocessing
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from benchmarks.deployments import MODEL, WARMUP, Deployments, Observed, deploy, publish, server_process
 from protos.errors import UserError, run_cli
-from serving.client import AsyncRecommendClient, PredictError
+from serving.client import AsyncRecommendClient
 from serving.loadtest.mix import Mix, Users, draw, read_users
 from serving.loadtest.open_loop import Outcome, arrivals, run
 from serving.loadtest.report import Report, report
@@ -53,19 +54,16 @@ async def _load_and_deploy(
 
 
 def soak(load: Load, plan: Deployments, work: pathlib.Path) -> tuple[Report, Observed]:
-    """Runs the server, the load and the deployments in `work`, an empty directory.
+    """Runs the server, the load and the deployments in `work`, a new directory.
 
     Raises:
-      UserError: the server did not start, or no longer says how its versions stand.
+      UserError: the server did not start.
     """
     base = work / "versions"
-    base.mkdir()
+    base.mkdir(parents=True)
     publish(plan.servable, base, 1)
     with server_process(base, work) as server:
-        try:
-            outcome, observed = asyncio.run(_load_and_deploy(load, plan, base, server))
-        except PredictError as error:
-            raise UserError(str(error)) from error
+        outcome, observed = asyncio.run(_load_and_deploy(load, plan, base, server))
     found = report(outcome, (observed.rss_mib[0], observed.rss_mib[-1]))
     return dataclasses.replace(found, swaps=observed.swaps), observed
 
@@ -102,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--export", type=pathlib.Path, help="the exported model that --servable was made of")
     parser.add_argument("--filtered_share", type=float, default=Mix.filtered_share, help="(default: %(default)s)")
-    parser.add_argument("--work", type=pathlib.Path, help="directory that keeps the servable made (default: none)")
+    parser.add_argument(
+        "--work", type=pathlib.Path, help="directory that keeps the servable made, and the server's log"
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go too")
     return parser
 
@@ -113,18 +113,18 @@ def main(argv: Sequence[str]) -> int:
     if (flags.servable is None) != (flags.export is None):
         raise UserError("--servable and --export go together: the queries of the export are asked")
     with tempfile.TemporaryDirectory() as scratch:
+        work = flags.work or pathlib.Path(scratch)
         servable, export = flags.servable, flags.export
         if servable is None:
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-                made = process.submit(_trained_servable, flags.work or pathlib.Path(scratch) / "made")
+                made = process.submit(_trained_servable, work)
                 servable, export = made.result()
         if not (servable / WARMUP).exists():
             raise UserError(f"{servable / WARMUP} is not there; expected a version directory written by serving.export")
         load = Load(read_users(export, _CATEGORY_COLUMN), flags.rate, Mix(filtered_share=flags.filtered_share))
         plan = Deployments(servable, flags.swaps, flags.minutes * 60)
-        work = pathlib.Path(scratch) / "soak"
-        work.mkdir()
-        found, observed = soak(load, plan, work)
+        shutil.rmtree(work / "soak", ignore_errors=True)
+        found, observed = soak(load, plan, work / "soak")
     print(found)
     print(f"{observed.swaps} swaps; the bad version was {observed.bad_state}; memory {observed.rss_mib}")
     if flags.json:
