@@ -100,9 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--export", type=pathlib.Path, help="the exported model that --servable was made of")
     parser.add_argument("--filtered_share", type=float, default=Mix.filtered_share, help="(default: %(default)s)")
-    parser.add_argument(
-        "--work", type=pathlib.Path, help="directory that keeps the servable made, and the server's log"
-    )
+    parser.add_argument("--work", type=pathlib.Path, help="directory that keeps the servable, and the server's log")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go too")
     return parser
 
