@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
-from benchmarks.soak import Observed, Plan, faults, main, publish
+from benchmarks.deployments import Deployments, Observed, publish
+from benchmarks.soak import faults, main
+from protos.errors import UserError
 from serving.loadtest.open_loop import Outcome
 from serving.loadtest.report import report
 from tests.support.contract_model import NUM_ITEMS, ContractModel
@@ -62,7 +64,7 @@ def _files(directory):
     return sorted(path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
 
 
-PLAN = Plan(pathlib.Path("1"), pathlib.Path("export"), swaps=2)
+PLAN = Deployments(pathlib.Path("1"), swaps=2, seconds=1)
 GOOD = Observed(swaps=2, bad_state="END")
 
 
@@ -83,3 +85,11 @@ def test_what_should_not_be_is_said(failed, answered, observed, fault):
     outcome.versions.update(answered)
     found = report(outcome, (1.0, 1.0))
     assert faults(PLAN, found, observed) == ([fault] if fault else [])
+
+
+def test_a_servable_without_warmup_is_refused(contract_models, export):
+    version = contract_models[ContractModel] / "1"
+    with pytest.raises(UserError, match=r"tf_serving_warmup_requests is not there; expected a version directory"):
+        main(["--servable", str(version), "--export", str(export)])
+    with pytest.raises(UserError, match="--servable and --export go together"):
+        main(["--servable", str(version)])
