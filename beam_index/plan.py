@@ -46,6 +46,7 @@ class Plan:
 
     Attributes:
       model: directory of the export.
+      fingerprint: of the export.
       directory: where the files go; under a temporary name until the index is whole.
       num_items: items of the catalogue.
       space: the model's codes.
@@ -93,6 +94,7 @@ class Plan:
     updatable: bool = False
     base: Base | None = None
     digests: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @property
     def is_exhaustive(self) -> bool:
@@ -160,6 +162,7 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
     ready = check_ready_lists(options.model, space, model["num_items"], options.max_bad_share)
     return Plan(
         model=str(options.model),
+        fingerprint=export["fingerprint"],
         directory=str(directory),
         num_items=model["num_items"],
         space=space,

@@ -16,7 +16,7 @@ from beam_index.geometry import tile_span
 from beam_index.plan import Plan
 from beam_index.query_faults import bad_queries
 from beam_index.ready_checks import CURE
-from beam_index.scoring import Scorer
+from beam_index.scoring import shared_scorer
 from protos.errors import UserError
 
 KIND = "item"
@@ -78,7 +78,7 @@ def tally(plan: Plan, ready_lists: int, queries: int, bad: int) -> dict[str, dic
 
 def _bad_items(plan: Plan) -> Iterator[tuple[int, float]]:
     """(row, what is not finite) of items that are not removed anyway."""
-    scorer = Scorer(plan)
+    scorer = shared_scorer(plan)
     if not scorer.has_stages:  # then only scores tell, see Scorer.require_finite
         return
     for tile in range(plan.num_tiles):
