@@ -6,9 +6,12 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.parquet as pq
 import tensorflow as tf
 
 from protos.errors import UserError
+
+ITEMS_FILE = "items.parquet"
 
 
 class Catalogue(tf.Module):
@@ -48,6 +51,18 @@ class Catalogue(tf.Module):
     def ids(self, rows: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Ids of `[...]` rows, "" where not `valid`."""
         return tf.gather(self._ids, tf.where(valid, rows, self.num_items))
+
+
+def read_item_ids(items: pathlib.Path, num_items: int) -> list[str]:
+    """The public ids of an export's catalogue, row by row.
+
+    Raises:
+      UserError: there are not as many as the model has items.
+    """
+    ids = pq.read_table(items, columns=["item_id"])["item_id"].to_pylist()
+    if len(ids) != num_items:
+        raise UserError(f"{items} has {len(ids)} items, the model's manifest says {num_items}; export the model again")
+    return ids
 
 
 def _check(ids: Sequence[str]) -> None:

@@ -7,24 +7,33 @@ import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import pyarrow.parquet as pq
 import tensorflow as tf
 
 from protos.artifact import MANIFEST, new_artifact, read_manifest, require_same_model, write_manifest
 from protos.errors import UserError, run_cli
-from serving.catalogue import Catalogue
+from serving.catalogue import ITEMS_FILE, Catalogue, read_item_ids
+from serving.categories import (
+    DEFAULT_COLUMN,
+    Categories,
+    ItemCategories,
+    category_column,
+    no_categories,
+    read_categories,
+)
 from serving.index import Index, read_index
+from serving.inputs import WIDTHS, describe_inputs
 from serving.lists import PostingLists
 from serving.query import QueryModel
 from serving.retrieval import AnswerOptions, Retrieval
+from serving.samples import Samples
 from serving.scorer import Scorer
 from serving.sums import CompletedSums, RescoredSums, SparseSums, Sums
 from serving.warmup import write_warmup
 
 MODEL_FORMAT = "sparcode.export/2"
-SERVABLE_FORMAT = "sparcode.servable/2"
+SERVABLE_FORMAT = "sparcode.servable/3"
 EXTRA = "assets.extra"
 # The newest released TensorFlow Serving; it does not load what a newer TensorFlow saved.
 NEWEST_SERVER = (2, 20)
@@ -40,6 +49,7 @@ class ExportOptions:
       output: version directory to write; its name is the version, a positive integer.
       sums: "sparse", "completed" or "rescored", see `serving.sums`.
       answers: k, and whether items of the history may be returned.
+      category_column: of the catalogue, to choose items by; "" is none, None is genres where there are.
       overwrite: whether an existing version may be replaced.
     """
 
@@ -48,6 +58,7 @@ class ExportOptions:
     output: pathlib.Path
     sums: Literal["sparse", "completed", "rescored"] = "completed"
     answers: AnswerOptions = dataclasses.field(default_factory=AnswerOptions)
+    category_column: str | None = None
     overwrite: bool = False
 
 
@@ -62,9 +73,34 @@ def export(options: ExportOptions) -> dict[str, Any]:
     index = read_index(options.index, with_block=options.sums == "completed")
     require_same_model(index.manifest, model, str(options.index), str(options.model))
     _check_index(options, index)
+    parts = _read_parts(options, model, index)
     with new_artifact(options.output) as building:
-        _save_model(building, options, model["model"], index)
-        return _write_extra(building, options, model, index)
+        _save_model(building, options, parts)
+        return _write_extra(building, options, parts)
+
+
+class _Parts(NamedTuple):
+    """What a servable is made of; `model` is the export's manifest."""
+
+    model: Mapping[str, Any]
+    index: Index
+    query_model: QueryModel
+    item_ids: Sequence[str]
+    category_column: str | None
+    categories: ItemCategories
+
+
+def _read_parts(options: ExportOptions, model: Mapping[str, Any], index: Index) -> _Parts:
+    items, num_items = options.model / ITEMS_FILE, model["model"]["num_items"]
+    column = category_column(items, options.category_column)
+    return _Parts(
+        model,
+        index,
+        QueryModel(options.model / "query", model["model"]),
+        read_item_ids(items, num_items),
+        column,
+        read_categories(items, column) if column else no_categories(num_items),
+    )
 
 
 def _check_options(options: ExportOptions) -> None:
@@ -78,6 +114,11 @@ def _check_options(options: ExportOptions) -> None:
         raise UserError(f"--output {options.output} exists; choose the next version, or replace it by --overwrite")
     if options.answers.default_k < 1:
         raise UserError(f"--default_k is {options.answers.default_k}; at least 1 item must be returned")
+    if options.answers.max_k < options.answers.default_k:
+        raise UserError(
+            f"--max_k is {options.answers.max_k}, less than --default_k {options.answers.default_k}: it must be as many"
+            " at least"
+        )
     _check_tensorflow(tf.__version__)
 
 
@@ -103,17 +144,17 @@ def _check_index(options: ExportOptions, index: Index) -> None:
         )
 
 
-def _save_model(building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index) -> None:
+def _save_model(building: pathlib.Path, options: ExportOptions, parts: _Parts) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         retrieval = Retrieval(
-            query_model=QueryModel(options.model / "query", model),
-            lists=PostingLists(index),
-            sums=_sums(options, index),
-            catalogue=Catalogue(_item_ids(options.model, model), pathlib.Path(scratch) / "served_item_ids.txt"),
+            query_model=parts.query_model,
+            lists=PostingLists(parts.index),
+            sums=_sums(options, parts.index),
+            catalogue=Catalogue(parts.item_ids, pathlib.Path(scratch) / "served_item_ids.txt"),
+            categories=Categories(parts.categories, pathlib.Path(scratch) / "served_categories.txt"),
             options=options.answers,
         )
-        signatures = {"serving_default": retrieval.recommend.get_concrete_function()}
-        tf.saved_model.save(retrieval, str(building), signatures)
+        tf.saved_model.save(retrieval, str(building), retrieval.signatures())
 
 
 def _sums(options: ExportOptions, index: Index) -> Sums:
@@ -124,36 +165,30 @@ def _sums(options: ExportOptions, index: Index) -> Sums:
     return RescoredSums(Scorer(options.model / "scorer"))
 
 
-def _item_ids(model_dir: pathlib.Path, model: Mapping[str, Any]) -> list[str]:
-    ids = pq.read_table(model_dir / "items.parquet", columns=["item_id"])["item_id"].to_pylist()
-    if len(ids) != model["num_items"]:
-        raise UserError(
-            f"{model_dir / 'items.parquet'} has {len(ids)} items, the model's manifest says {model['num_items']};"
-            " export the model again"
-        )
-    return ids
-
-
-def _write_extra(
-    building: pathlib.Path, options: ExportOptions, model: Mapping[str, Any], index: Index
-) -> dict[str, Any]:
+def _write_extra(building: pathlib.Path, options: ExportOptions, parts: _Parts) -> dict[str, Any]:
     extra = building / EXTRA
     extra.mkdir()
-    histories = pq.read_table(options.model / "queries.parquet", columns=["history"]).slice(0, 32)["history"]
-    write_warmup(extra, histories.to_pylist(), model["model"]["max_history"])
+    model, index, features = parts.model["model"], parts.index, parts.query_model.features
+    events = {feature["name"] for feature in model.get("features", {}).get("events", ())}
+    samples = Samples(options.model / "queries.parquet", features, events, model["max_history"])
+    write_warmup(extra, samples, options.answers.default_k, parts.categories.names)
     manifest = write_manifest(
         building,
         SERVABLE_FORMAT,
-        model_fingerprint=model["fingerprint"],
+        model_fingerprint=parts.model["fingerprint"],
         index_fingerprint=index.manifest["fingerprint"],
-        model=model["model"],
+        model=model,
         sums=options.sums,
         **dataclasses.asdict(options.answers),
+        category_column=parts.category_column,
+        categories=len(parts.categories.names),
+        signatures=describe_inputs(features),
+        widths=samples.widths() | WIDTHS,
         lists=index.num_scored,
         ready_lists=len(index.keys) - index.num_scored,
         postings=len(index.items),
-        items=model["model"]["num_items"],
-        versions={"tensorflow": tf.__version__, "index": index.manifest["versions"], "model": model["versions"]},
+        items=model["num_items"],
+        versions={"tensorflow": tf.__version__, "index": index.manifest["versions"], "model": parts.model["versions"]},
     )
     # Beside the warmup file, where TensorFlow Serving expects what is not its own; it covers the whole version.
     (building / MANIFEST).rename(extra / MANIFEST)
@@ -181,8 +216,22 @@ def _parser() -> argparse.ArgumentParser:
         " takes codes x items bytes of memory); 'rescored' runs the model's scorer on every item of the lists (exact,"
         " slowest, needs no block); all three add the lists of the history's events; default: %(default)s",
     )
-    parser.add_argument("--default_k", type=int, default=100, help="items returned for a query; default: %(default)s")
-    parser.add_argument("--keep_seen", action="store_true", help="also return items of the query's own history")
+    parser.add_argument(
+        "--default_k", type=int, default=100, help="items returned where a query names no k; default: %(default)s"
+    )
+    parser.add_argument(
+        "--max_k", type=int, default=1000, help="items returned whatever k a query names, at most; default: %(default)s"
+    )
+    parser.add_argument(
+        "--keep_seen",
+        action="store_true",
+        help="also return items of the query's own history, where a query does not say include_seen",
+    )
+    parser.add_argument(
+        "--category_column",
+        help="column of the model's items.parquet, of strings or lists of strings, by which queries may allow and deny"
+        f" items; '' is none; default: {DEFAULT_COLUMN}, where there is one",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the version if it exists")
     return parser
 
@@ -190,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     arguments = vars(_parser().parse_args(argv))
-    answers = AnswerOptions(arguments.pop("default_k"), arguments.pop("keep_seen"))
+    answers = AnswerOptions(*(arguments.pop(field.name) for field in dataclasses.fields(AnswerOptions)))
     options = ExportOptions(**arguments, answers=answers)
     manifest = export(options)
     print(

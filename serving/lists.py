@@ -40,12 +40,17 @@ class PostingLists(tf.Module):
 
     Between the scored lists and the ready ones stands an empty list, that of a token that has none: the
     rows up to it are those of the completion block.
+
+    Attributes:
+      empty_row: the row of that list.
+      first_event_key: the key of the first catalogue row's event; those of others follow row by row.
     """
 
     def __init__(self, index: Index) -> None:
         """Holds the lists of `index`, at least one of them scored."""
         super().__init__()
         self.empty_row = index.num_scored
+        self.first_event_key = index.space.size
         rows = np.arange(len(index.keys))
         rows[self.empty_row :] += 1
         offsets = np.insert(index.offsets, self.empty_row, index.offsets[self.empty_row])

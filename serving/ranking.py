@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from serving import contributions
 from serving.lists import LAST_ROW, NO_ENTRY, PostingLists, halves, joined
 from serving.sums import Candidates, Sums, Tokens
 
@@ -26,24 +29,50 @@ class Ranking(tf.Module):
         self._lists = lists
         self._sums = sums
 
-    def best(self, tokens: Tokens, excluded_rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def best(
+        self,
+        tokens: Tokens,
+        excluded_rows: tf.Tensor,
+        k: int | tf.Tensor,
+        keep: Callable[[Candidates], Candidates] = lambda candidates: candidates,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The k best items of each query, by descending score, then ascending row.
 
         Args:
           tokens: of the queries.
           excluded_rows: `[B, E]` int64 catalogue rows that must not be returned; -1 is padding.
-          k: at least 1.
+          k: at least 0.
+          keep: says which candidates may be returned.
 
         Returns:
           Rows `[B, k]` int32 and scores `[B, k]` float32. Only scores above 0 count: where fewer than
-          k items have one, the score is 0 and the row is none.
+          k items have one, the score is 0 and the row LAST_ROW, which is none.
         """
-        candidates = self._candidates(tokens, excluded_rows)
+        candidates = keep(self._candidates(tokens, excluded_rows))
         return _top_k(candidates, self._sums(candidates, tokens), k)
 
+    def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
+        """What each token adds to the scores of items: they sum to what `best` says, but for rounding.
+
+        Args:
+          rows: `[B, W]` int32 of `best`.
+          tokens: of the queries.
+
+        Returns:
+          `[B, W, K]` float32; 0 where the row is LAST_ROW.
+        """
+        listed = contributions.of_lists(self._lists, self._list_rows(tokens), self._sums.posting_weights(tokens), rows)
+        exists = rows < LAST_ROW
+        own = tf.transpose(self._sums.contributions(tf.where(exists, rows, 0), tokens), [0, 2, 1])
+        own = tf.where(exists[:, :, None], own, 0.0)
+        return listed + tf.pad(own, [[0, 0], [0, 0], [0, tokens.weights.shape[1] - tokens.vectors.shape[1]]])
+
+    def _list_rows(self, tokens: Tokens) -> tf.Tensor:
+        """The list of each token `[B, K]`, the empty one where it has no weight."""
+        return tf.where(tokens.weights > 0, tokens.list_rows, self._lists.empty_row)
+
     def _candidates(self, tokens: Tokens, excluded_rows: tf.Tensor) -> Candidates:
-        list_rows = tf.where(tokens.weights > 0, tokens.list_rows, self._lists.empty_row)
-        entries = self._lists.entries(list_rows, self._sums.posting_weights(tokens))
+        entries = self._lists.entries(self._list_rows(tokens), self._sums.posting_weights(tokens))
         items, score_bits = halves(_merged(tf.concat([entries, _exclusions(excluded_rows)], axis=1)))
         valid = score_bits >= 0
         return Candidates(
@@ -78,7 +107,7 @@ def _merged(entries: tf.Tensor) -> tf.Tensor:
     return tf.RaggedTensor.from_row_lengths(merged, counts, validate=False).to_tensor(NO_ENTRY)
 
 
-def _top_k(candidates: Candidates, scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _top_k(candidates: Candidates, scores: tf.Tensor, k: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """See `Ranking.best`.
 
     The bits of a score above the reversed row make one integer, whose order is exactly that of

@@ -61,6 +61,13 @@ class Sums(Protocol):
         """Scores `[B, C]` float32, right where `candidates.valid`."""
         ...
 
+    def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
+        """What each quantised token adds to items `[B, W]` int32 beside its weighted posting, `[B, K_u, W]` float32.
+
+        With the weighted postings of all lists they add up to the item's score.
+        """
+        ...
+
 
 class SparseSums(tf.Module):
     """An item's score is the sum of its weighted postings; a missing posting counts 0."""
@@ -72,6 +79,11 @@ class SparseSums(tf.Module):
     def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
         """See `Sums`."""
         return candidates.scores
+
+    def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`: nothing."""
+        batch, width = tf.unstack(tf.shape(rows))
+        return tf.zeros(tf.stack([batch, tokens.vectors.shape[1], width]))
 
 
 class CompletedSums(tf.Module):
@@ -93,12 +105,15 @@ class CompletedSums(tf.Module):
 
     def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
         """See `Sums`."""
-        rows = tf.cast(candidates.rows, tf.int64)[:, None, :]
+        return tf.add_n(tf.unstack(self.contributions(candidates.rows, tokens), axis=1)) + candidates.scores
+
+    def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`."""
+        rows = tf.cast(rows, tf.int64)[:, None, :]
         lists = tokens.list_rows[:, : tokens.vectors.shape[1], None]
         value = tf.cast(tf.gather(self._values, lists * self._num_items + rows), tf.float32)
         tile = lists * self._num_tiles + rows // self._tile_items
-        contributions = tf.gather(self._offset, tile) + tf.gather(self._scale, tile) * value
-        return tf.add_n(tf.unstack(contributions, axis=1)) + candidates.scores
+        return tf.gather(self._offset, tile) + tf.gather(self._scale, tile) * value
 
 
 class RescoredSums(tf.Module):
@@ -115,7 +130,11 @@ class RescoredSums(tf.Module):
 
     def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
         """See `Sums`. Each distinct item is scored once; shorter queries are filled up with item 0."""
-        return self._scorer.rescore(tokens.vectors, candidates.rows) + candidates.scores
+        return self._scorer.rescore(tokens.vectors, candidates.rows).scores + candidates.scores
+
+    def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
+        """See `Sums`."""
+        return self._scorer.rescore(tokens.vectors, rows).contributions
 
 
 def _of_events(tokens: Tokens) -> tf.Tensor:

@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from serving.inputs import WIDTHS
+from serving.samples import Samples
+
 WARMUP_FILE = "tf_serving_warmup_requests"
-BATCH_SIZES = (1, 32)
+BATCH_SIZES = (1, 8, 32)
+
+Inputs = Mapping[str, np.ndarray]
 
 
-def write_warmup(directory: pathlib.Path, histories: Sequence[Sequence[str]], max_history: int) -> None:
-    """Writes one request of each batch size to `directory / WARMUP_FILE`, a TFRecord of PredictionLog.
+def write_warmup(directory: pathlib.Path, samples: Samples, k: int, categories: Sequence[str]) -> None:
+    """Writes requests of every signature and batch size to `directory / WARMUP_FILE`, a TFRecord of PredictionLog.
 
     Args:
       directory: `assets.extra` of the servable.
-      histories: real histories to ask with, repeated as often as needed; none makes empty ones.
-      max_history: the width of the requests; the latest ids of a longer history are kept.
+      samples: queries to ask.
+      k: items to ask for.
+      categories: of items, to choose by.
     """
-    rows = [_padded(history, max_history) for history in histories] or [_padded([], max_history)]
     with tf.io.TFRecordWriter(str(directory / WARMUP_FILE)) as writer:
-        for batch_size in BATCH_SIZES:
-            batch = [rows[number % len(rows)] for number in range(batch_size)]
-            writer.write(_request_log(batch).SerializeToString())
+        for size in BATCH_SIZES:
+            for signature, inputs in _requests(samples.batch(size), k, categories):
+                writer.write(_request_log(signature, inputs).SerializeToString())
 
 
-def _padded(history: Sequence[str], width: int) -> list[str]:
-    latest = list(history)[-width:]
-    return latest + [""] * (width - len(latest))
+def _requests(query: Inputs, k: int, categories: Sequence[str]) -> Iterator[tuple[str, Inputs]]:
+    """Without choices, which leaves their branches of the graph out, and with all of them."""
+    for signature in ("serving_default", "encode", "recommend", "explain"):
+        yield signature, query
+    choices = _choices(query["history"], k, categories)
+    for signature in ("recommend", "explain"):
+        yield signature, {**query, **choices}
 
 
-def _request_log(batch: Sequence[Sequence[str]]) -> prediction_log_pb2.PredictionLog:
+def _choices(history: np.ndarray, k: int, categories: Sequence[str]) -> Inputs:
+    size = len(history)
+    strings = {name: np.full((size, width), "", object) for name, width in WIDTHS.items()}
+    excluded = history[:, : WIDTHS["exclude_ids"]]
+    strings["exclude_ids"][:, : excluded.shape[1]] = excluded
+    strings["allow_categories"][:, : len(categories[:-1])] = categories[:-1][: WIDTHS["allow_categories"]]
+    strings["deny_categories"][:, : len(categories[-1:])] = categories[-1:]
+    return {"k": np.full(size, k, np.int32), "include_seen": np.zeros(size, bool), **strings}
+
+
+def _request_log(signature: str, inputs: Inputs) -> prediction_log_pb2.PredictionLog:
     # The server runs warmup on the model it loads: the request needs no model name.
     request = predict_pb2.PredictRequest()
-    request.model_spec.signature_name = "serving_default"
-    request.inputs["history"].CopyFrom(tf.make_tensor_proto(batch, tf.string))
+    request.model_spec.signature_name = signature
+    for name, values in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
     return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))

@@ -141,8 +141,8 @@ class SparCodeEnsemble(Ensemble):
     def rescore(self, tokens: tf.Tensor, items: tuple[ItemRows, ...]) -> tf.Tensor:
         """See SparCode."""
         parts = tf.split(tokens, len(self.members), axis=1)
-        return tf.add_n(
-            [member.rescore(part, own) for member, part, own in zip(self.members, parts, items, strict=True)]
+        return tf.concat(
+            [member.rescore(part, own) for member, part, own in zip(self.members, parts, items, strict=True)], 1
         )
 
 

@@ -44,11 +44,13 @@ class ScorerModule(tf.Module):
         def score(keys: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"scores": model.score_pairs(model.code_parts(keys), model.item_parts(gathered(items)))}
 
+        def rescore(tokens: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+            contributions = model.rescore(tokens, gathered(items))
+            return {"scores": tf.reduce_sum(contributions, 1), "contributions": contributions}
+
         self.functions = {
             "serving_default": _traced(score, keys, items),
-            "rescore": _traced(
-                lambda tokens, items: {"scores": model.rescore(tokens, gathered(items))}, tokens, candidates
-            ),
+            "rescore": _traced(rescore, tokens, candidates),
             **_stages(model, lambda rows: model.item_parts(gathered(rows)), keys, items),
         }
         if model.config.features.items:

@@ -201,7 +201,7 @@ class SparCode(SequenceModel):
         return tf.add_n([tf.gather(table, places[:, token]) for token in range(keys.shape[1])])
 
     def rescore(self, tokens: tf.Tensor, items: ItemRows) -> tf.Tensor:
-        """f of some items from tokens before quantisation, without event tokens.
+        """f of some items from tokens before quantisation, without event tokens, token by token: they add up to it.
 
         The mean of two scores: that of the codewords, which is f, and that of the tokens as they are, which
         is f as the first phase of training left it. Quantisation cannot hurt the second; interactions that
@@ -212,11 +212,11 @@ class SparCode(SequenceModel):
           items: of `[B, W]` catalogue rows.
 
         Returns:
-          `[B, W]`.
+          `[B, K_u, W]`.
         """
         whole = self.quantizer.unquantized(tokens)
         scores = self.scorer.linear_own(whole, *items) + self.bias
         if not self.interacts_by_code:
             scores += self.scorer.interaction_own(whole, items.vectors)
         by_code = self._own_contributions(self.quantize(self.quantizer.queries_of(tokens)), *items)
-        return 0.5 * tf.reduce_sum(tf.nn.relu(scores) + by_code, 1)
+        return 0.5 * (tf.nn.relu(scores) + by_code)

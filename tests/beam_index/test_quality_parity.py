@@ -41,7 +41,7 @@ class CodewordScorer(TinyScorer):
         ]
     )
     def rescore(self, tokens: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        spec, total = self.spec, tf.zeros_like(items, tf.float32)
+        spec, contributions = self.spec, []
         for place in range(spec.num_query_tokens):
             slot = place % spec.num_slots
             parts = tf.reshape(tokens[:, place], [-1, spec.num_codebooks, 1, spec.dim // spec.num_codebooks])
@@ -50,8 +50,8 @@ class CodewordScorer(TinyScorer):
             keys = slot * spec.num_codewords**spec.num_codebooks + tf.reduce_sum(codes * weights, -1)
             vectors = tf.gather(self.items, items)
             scores = tf.reduce_sum(tf.gather(self.codes, keys)[:, None] * vectors, -1)
-            total += tf.nn.relu(scores + self.bias)
-        return {"scores": total}
+            contributions.append(tf.nn.relu(scores + self.bias))
+        return {"scores": tf.add_n(contributions), "contributions": tf.stack(contributions, 1)}
 
 
 def write_export(directory: pathlib.Path, spec: TinySpec) -> pathlib.Path:

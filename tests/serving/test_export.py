@@ -13,12 +13,10 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
 from protos.artifact import MANIFEST, fingerprint, sha256
 from protos.errors import UserError
 from serving.export import EXTRA, main
-from serving.warmup import BATCH_SIZES, WARMUP_FILE
 from tests.support.exports import PRODUCT, TinySpec, write_tiny_export
 from tests.support.indexes import TinyIndexSpec, write_tiny_index
 
@@ -110,34 +108,28 @@ def _text(value):
     return value.decode() if isinstance(value, bytes) else value
 
 
-def test_warmup_requests_can_be_answered(arguments, capsys):
+def test_the_command_says_what_it_exported(arguments, capsys):
     main([*arguments, "--sums", "sparse"])
     assert re.search(r"7 lists, [23]\d ready lists, \d+ postings, sparse sums", capsys.readouterr().out)
-    directory = pathlib.Path(arguments[-1])
-    answer = served(directory)
-    sizes = []
-    for record in tf.data.TFRecordDataset(str(directory / EXTRA / WARMUP_FILE)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        assert request.model_spec.signature_name == "serving_default"
-        history = tf.make_ndarray(request.inputs["history"])
-        sizes.append(len(history))
-        assert history.shape[1] == PRODUCT.max_history
-        assert answer(history=tf.constant(history))["valid"].numpy().any(axis=1).all()
-        assert all(item_id.startswith(b"item-") or item_id == b"" for item_id in history.ravel())
-    assert sizes == list(BATCH_SIZES) == [1, 32]
 
 
 def test_the_manifest_names_what_was_served(arguments, model, index):
-    main([*arguments, "--keep_seen", "--default_k", "12"])
+    main([*arguments, "--keep_seen", "--default_k", "12", "--max_k", "30"])
     directory = pathlib.Path(arguments[-1])
     manifest = json.loads((directory / EXTRA / MANIFEST).read_text())
     fingerprints = [json.loads((made / MANIFEST).read_text())["fingerprint"] for made in (model, index)]
     assert [manifest["model_fingerprint"], manifest["index_fingerprint"]] == fingerprints
     assert (manifest["sums"], manifest["default_k"], manifest["keep_seen"]) == ("completed", 12, True)
+    assert (manifest["max_k"], manifest["category_column"], manifest["categories"]) == (30, "genres", 2)
+    assert manifest["widths"] == {"history": 6, "exclude_ids": 64, "allow_categories": 8, "deny_categories": 8}
+    assert set(manifest["signatures"]) == {"serving_default", "recommend", "explain", "encode"}
+    history = {"dtype": "string", "shape": [None, None], "optional": False}
+    assert manifest["signatures"]["encode"] == {"history": history}
+    assert manifest["signatures"]["recommend"]["k"] == {"dtype": "int32", "shape": [None], "optional": True}
     made = json.loads((index / MANIFEST).read_text())
     counts = [manifest[name] for name in ("items", "lists", "ready_lists", "postings")]
     assert counts == [PRODUCT.num_items, 7, made["ready_lists"], made["postings"]]
-    assert manifest["format"] == "sparcode.servable/2"
+    assert manifest["format"] == "sparcode.servable/3"
     assert manifest["versions"]["tensorflow"] == tf.__version__
     files = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     assert files == {*manifest["files"], f"{EXTRA}/{MANIFEST}"}
@@ -191,8 +183,9 @@ def test_rescored_sums_need_a_scorer_that_rescores(tmp_path):
     index = write_tiny_index(tmp_path / "index", model, INDEX)
     arguments = ["--model", str(model), "--index", str(index), "--output", str(tmp_path / "servable" / "1")]
     message = refused([*arguments, "--sums", "rescored"])
-    assert "--sums rescored needs the signature 'rescore'" in message
-    assert f"the scorer {model / 'scorer'} does not have: found ['serving_default']; export the model again" in message
+    assert "--sums rescored needs the signature 'rescore' (tokens, items to scores, contributions)" in message
+    assert f"the scorer {model / 'scorer'}, which has 'serving_default' to scores; it was exported by an" in message
+    assert "export the model again, or choose other --sums" in message
     assert list((tmp_path / "servable").iterdir()) == []
     main(arguments)
 
@@ -212,6 +205,21 @@ def test_an_index_of_ready_lists_alone_is_refused(arguments, model, tmp_path):
 
 def test_no_items_to_return_is_refused(arguments):
     assert "--default_k is 0; at least 1" in refused([*arguments, "--default_k", "0"])
+
+
+def test_a_most_that_is_less_than_the_default_is_refused(arguments):
+    assert "--max_k is 50, less than --default_k 100: it must be as many" in refused([*arguments, "--max_k", "50"])
+
+
+def test_a_column_of_categories_is_chosen_or_none(arguments):
+    manifest = pathlib.Path(arguments[-1]) / EXTRA / MANIFEST
+    for asked, column, categories in (("title", "title", PRODUCT.num_items), ("", None, 0)):
+        main([*arguments, "--overwrite", "--category_column", asked])
+        found = json.loads(manifest.read_text())
+        assert (found["category_column"], found["categories"]) == (column, categories)
+    message = refused([*arguments, "--overwrite", "--category_column", "colour"])
+    assert "has no such column; it has item_id, title, genres; choose one of them, or '' for none" in message
+    assert manifest.is_file()
 
 
 def test_a_tensorflow_newer_than_the_server_is_refused(arguments, monkeypatch):

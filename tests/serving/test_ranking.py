@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import pathlib
+import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,9 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.codes import CodeSpace
+from serving.categories import Categories, ItemCategories
 from serving.index import Block, Index
-from serving.lists import PostingLists
+from serving.inputs import Choices
+from serving.lists import LAST_ROW, PostingLists
 from serving.ranking import Ranking
+from serving.scorer import Rescored
+from serving.selection import Selection
 from serving.sums import CompletedSums, RescoredSums, SparseSums, Tokens
 
 # Few values make many ties; the last two are a very small float32, normal also after weighting, and a very large one.
@@ -126,12 +133,22 @@ def rescored_score(index: Index, query: Tokens, item: int) -> np.float32:
 class WholeNumberScorer:
     """Scores that are exact in any order of addition, and often tie."""
 
-    def rescore(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def rescore(self, tokens: tf.Tensor, rows: tf.Tensor) -> Rescored:
         factors = tf.cast(rows % 5 - 1, tf.float32)
-        return tf.reduce_sum(tf.nn.relu(tokens * factors[:, None, :]), axis=1)
+        contributions = tf.nn.relu(tokens * factors[:, None, :])
+        return Rescored(tf.reduce_sum(contributions, axis=1), contributions)
 
 
 SCORE = {"sparse": sparse_score, "completed": completed_score, "rescored": rescored_score}
+# Of a query with one token; in the block, that of weight 0 is as one without a list.
+CONTRIBUTION = {
+    **SCORE,
+    "completed": lambda index, query, item: completed_score(index, only_listed(index, query), item),
+}
+
+
+def only_listed(index: Index, query: Tokens) -> Tokens:
+    return query._replace(list_rows=np.where(query.weights > 0, query.list_rows, index.num_scored))
 
 
 def brute_force(sums: str, index: Index, query: Tokens, excluded: np.ndarray, k: int) -> list[tuple[int, float]]:
@@ -165,6 +182,105 @@ def test_best_equals_brute_force(sums, data):
         found = [(int(row), float(score)) for row, score in zip(rows[query], scores[query], strict=True) if score > 0]
         assert found == brute_force(sums, index, of_query, excluded[query], k)
         assert not scores[query, len(found) :].numpy().any()
+
+
+CATEGORIES = ["a", "b", "c"]
+MAX_K = 25
+
+
+@st.composite
+def catalogues(draw: st.DrawFn, num_items: int) -> list[list[str]]:
+    """The categories of each item, some of them none."""
+    return draw(st.lists(st.lists(st.sampled_from(CATEGORIES), max_size=3), min_size=num_items, max_size=num_items))
+
+
+@st.composite
+def choices_of(draw: st.DrawFn, batch: int) -> Choices:
+    """Numbers and categories to choose by, in NumPy; half of all queries name none, and "" and unknown ones occur."""
+
+    def names() -> np.ndarray:
+        width = draw(st.integers(0, 3))
+        of_query = st.one_of(
+            st.just([""] * width),
+            st.lists(st.sampled_from([*CATEGORIES, "", "unknown"]), min_size=width, max_size=width),
+        )
+        return np.array([draw(of_query) for _ in range(batch)], object).reshape(batch, width)
+
+    k = np.array([draw(st.sampled_from([-1, 0, 1, 2, 5, 40, 2**31 - 1])) for _ in range(batch)], np.int32)
+    return Choices(k, np.full((batch, 0), "", object), names(), names(), np.zeros(batch, bool))
+
+
+def left_out(of_items: Sequence[Sequence[str]], allow: Sequence[str], deny: Sequence[str]) -> list[int]:
+    """Items that categories rule out."""
+    wanted = set(allow) - {""}
+    return [
+        item
+        for item, categories in enumerate(of_items)
+        if set(categories) & set(deny) or (wanted and not set(categories) & wanted)
+    ]
+
+
+def numbered(of_items: Sequence[Sequence[str]]) -> ItemCategories:
+    numbers = [CATEGORIES.index(name) for names in of_items for name in names]
+    return ItemCategories(CATEGORIES, np.array(numbers, np.int32), np.cumsum([0, *map(len, of_items)], dtype=np.int64))
+
+
+@pytest.mark.parametrize("sums", SCORE)
+@settings(max_examples=80)
+@given(data=st.data())
+def test_selected_items_equal_brute_force_over_what_choices_leave(sums, data):
+    """I2 with k of each query, excluded items and categories: all of them count before the best are chosen."""
+    index = data.draw(indexes())
+    tokens, excluded = data.draw(queries(index))
+    of_items = data.draw(catalogues(index.block.values.shape[1]))
+    choices = data.draw(choices_of(len(excluded)))
+    with tempfile.TemporaryDirectory() as scratch:
+        categories = Categories(numbered(of_items), pathlib.Path(scratch) / "names.txt")
+    selection = Selection(ranking(sums, index), categories, MAX_K)
+    inputs = Tokens(*map(tf.constant, tokens)), tf.constant(excluded), Choices(*map(as_tensor, choices))
+    rows, scores = (values.numpy() for values in selection.best(*inputs))
+    expected = []
+    for query, of_query in enumerate(map(Tokens, *tokens)):
+        out = left_out(of_items, choices.allow_categories[query], choices.deny_categories[query])
+        k = min(max(int(choices.k[query]), 0), MAX_K)
+        expected.append(brute_force(sums, index, of_query, np.array([*excluded[query], *out]), k))
+    assert rows.shape == scores.shape == (len(excluded), max(map(len, expected), default=0))
+    for query, best in enumerate(expected):
+        found = zip(rows[query].tolist(), scores[query].tolist(), strict=True)
+        assert list(found) == best + [(LAST_ROW, 0.0)] * (rows.shape[1] - len(best))
+
+
+def as_tensor(values: np.ndarray) -> tf.Tensor:
+    return tf.constant(values, tf.string if values.dtype == object else None, values.shape)
+
+
+@pytest.mark.parametrize("sums", SCORE)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_contributions_are_those_of_the_lists_and_of_the_sums(sums, data):
+    index = data.draw(indexes())
+    tokens, excluded = data.draw(queries(index))
+    ranked = ranking(sums, index)
+    inputs = Tokens(*map(tf.constant, tokens))
+    rows, scores = ranked.best(inputs, tf.constant(excluded), data.draw(st.integers(1, 40)))
+    found = ranked.contributions(rows, inputs).numpy()
+    assert found.shape == (*rows.shape, tokens.weights.shape[1])
+    np.testing.assert_allclose(found.sum(axis=-1), scores, rtol=1e-5)
+    assert not found[rows.numpy() == LAST_ROW].any()
+    for query, place in np.argwhere(scores > 0):
+        item, of_query = int(rows[query, place]), Tokens(*(values[query] for values in tokens))
+        for token, value in enumerate(found[query, place]):
+            assert value == pytest.approx(CONTRIBUTION[sums](index, alone(of_query, token), item), rel=1e-6)
+
+
+def alone(query: Tokens, token: int) -> Tokens:
+    """The query with the lists, the weights and the vectors of one token only."""
+    this = np.arange(len(query.weights)) == token
+    return Tokens(
+        list_rows=query.list_rows,
+        weights=np.where(this, query.weights, np.float32(0)),
+        vectors=np.where(this[: len(query.vectors), None], query.vectors, np.float32(0)),
+    )
 
 
 def large_index(rng: np.random.Generator) -> Index:

@@ -13,10 +13,27 @@ from tests.support.indexes import TinyIndexSpec, all_keys, score_matrix
 
 SPECS = {"product": PRODUCT, "residual": TinySpec(), "no events": TinySpec(num_events=0)}
 SUMS = ["sparse", "completed", "rescored"]
+SIGNATURES = ["serving_default", "recommend", "explain", "encode"]
 UNPRUNED = TinyIndexSpec()
 PRUNED = TinyIndexSpec(keys=(0, 1, 5, 6, 8, 9, 11), postings_per_code=5)
 EVERYTHING = AnswerOptions(1000)
 EVERYTHING_SEEN_TOO = AnswerOptions(1000, keep_seen=True)
+
+
+class Served:
+    """A servable run by the Session loader, as TensorFlow Serving runs it; inputs with defaults may be left out."""
+
+    def __init__(self, directory):
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(directory))
+        self.signatures = meta_graph.signature_def
+
+    def run(self, signature, inputs):
+        """The outputs by name, in NumPy."""
+        declared = self.signatures[signature]
+        feeds = {declared.inputs[name].name: values for name, values in inputs.items()}
+        return self._session.run({name: output.name for name, output in declared.outputs.items()}, feeds)
 
 
 class World:
@@ -24,7 +41,7 @@ class World:
 
     def __init__(self, spec, model, index, directory):
         self.spec, self.model, self.index = spec, model, index
-        self._served = tf.saved_model.load(str(directory))
+        self.directory, self.served = directory, Served(directory)
         self._query = tf.saved_model.load(str(model / "query"))
 
     @property
@@ -32,10 +49,11 @@ class World:
         return self.spec.num_query_tokens
 
     def query(self, histories):
-        return _numpy(self._query.signatures["serving_default"](history=_batch(histories)))
+        outputs = self._query.signatures["serving_default"](history=tf.constant(padded(histories)))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
 
-    def ask(self, histories):
-        return _numpy(self._served.signatures["serving_default"](history=_batch(histories)))
+    def ask(self, histories, signature="serving_default", **inputs):
+        return self.served.run(signature, {"history": padded(histories), **inputs})
 
     def contributions(self):
         """relu(S + bias) `[all codes, I]` of the exported scorer."""
@@ -69,14 +87,12 @@ class World:
         return np.array([[item not in history for item in item_ids(self.spec)] for history in histories])
 
 
-def _batch(histories):
-    width = max([1, *map(len, histories)])
-    rows = [[*history, *[""] * (width - len(history))] for history in histories]
-    return tf.constant(rows, tf.string, shape=(len(rows), width))
-
-
-def _numpy(outputs):
-    return {name: tensor.numpy() for name, tensor in outputs.items()}
+def padded(lists, width=1):
+    """Lists of strings as `[B, W]`, filled up with ""; W is `width`, or what the longest needs."""
+    array = np.full((len(lists), max([width, *map(len, lists)])), "", object)
+    for row, strings in zip(array, lists, strict=True):
+        row[: len(strings)] = strings
+    return array
 
 
 def ids_of(answer, query):

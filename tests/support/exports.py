@@ -54,6 +54,11 @@ def item_ids(spec: TinySpec) -> list[str]:
     return [f"item-{row}" for row in range(spec.num_items)]
 
 
+def genres(spec: TinySpec) -> list[list[str]]:
+    """Genres, row by row: every item is a drama, every other one a comedy too."""
+    return [["Drama"] if row % 2 else ["Comedy", "Drama"] for row in range(spec.num_items)]
+
+
 def ready_lists(spec: TinySpec) -> dict[int, list[tuple[int, float]]]:
     """Key -> [(item row, score)], best first, of about three items in four; scores are quarters, so that some tie."""
     rng = np.random.default_rng(spec.seed + 2)
@@ -154,9 +159,10 @@ class TinyScorer(tf.Module):
         ]
     )
     def rescore(self, tokens: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        """tokens `[B, K_u, D]`, items `[B, W]` -> scores `[B, W]`, summed over the tokens after bias and ReLU."""
+        """tokens `[B, K_u, D]`, items `[B, W]` -> contributions `[B, K_u, W]`, bias and ReLU included; their sums."""
         scores = tf.matmul(tokens, tf.gather(self.items, items), transpose_b=True)
-        return {"scores": tf.reduce_sum(tf.nn.relu(scores + self.bias), 1)}
+        contributions = tf.nn.relu(scores + self.bias)
+        return {"scores": tf.reduce_sum(contributions, 1), "contributions": contributions}
 
 
 def random_histories(spec: TinySpec, count: int, seed: int = 0) -> list[list[str]]:
@@ -200,8 +206,8 @@ def write_tiny_export(
 
 def _write_tables(building: pathlib.Path, spec: TinySpec) -> None:
     titles = [f"Film {row}" for row in range(spec.num_items)]
-    genres = [["Drama"] if row % 2 else ["Comedy", "Drama"] for row in range(spec.num_items)]
-    pq.write_table(pa.table({"item_id": item_ids(spec), "title": titles, "genres": genres}), building / "items.parquet")
+    columns = {"item_id": item_ids(spec), "title": titles, "genres": genres(spec)}
+    pq.write_table(pa.table(columns), building / "items.parquet")
     queries = {"history": random_histories(spec, 30), "relevant": random_relevant(spec, 30)}
     pq.write_table(pa.table(queries), building / "queries.parquet")
     lists = ready_lists(spec)

@@ -102,8 +102,10 @@ def test_the_exported_scorer_rescores_tokens_as_the_model_does(structure, make, 
     tokens = signature(directory, "query")(as_ids(random_sequences(6, seed=3), 20))["tokens"]
     rows = tf.constant(np.random.default_rng(0).integers(0, NUM_ITEMS, (6, 4)), tf.int32)
     rescore = signature(directory, "scorer", "rescore")
-    found = rescore(tokens=tokens, items=rows)["scores"]
-    np.testing.assert_allclose(found, model.rescore(tokens, model.item_rows(rows)), rtol=1e-5)
+    found = rescore(tokens=tokens, items=rows)
+    expected = model.rescore(tokens, model.item_rows(rows))
+    np.testing.assert_allclose(found["contributions"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["scores"], tf.reduce_sum(expected, 1), rtol=1e-5)
     assert rescore(tokens=tokens[:2], items=rows[:2, :0])["scores"].shape == (2, 0)
     assert rescore(tokens=tokens[:0], items=rows[:0])["scores"].shape == (0, 4)
 

@@ -110,7 +110,7 @@ def test_rescored_sums_know_new_items(trained, tmp_path):
     rescore = tf.saved_model.load(str(tmp_path / "new" / "scorer")).signatures["rescore"]
     tokens = tf.random.stateless_normal([2, model.num_query_tokens, 8], [1, 2])
     found = rescore(tokens=tokens, items=tf.constant([[0, ITEMS + 1], [ITEMS, 5]], tf.int32))["scores"].numpy()
-    own = model.rescore(tokens, model.item_rows(tf.constant([[0, 0], [5, 5]])))
+    own = tf.reduce_sum(model.rescore(tokens, model.item_rows(tf.constant([[0, 0], [5, 5]]))), 1)
     np.testing.assert_allclose([found[0, 0], found[1, 1]], [own[0, 0], own[1, 1]], rtol=1e-5)
     assert np.isfinite(found).all()
 
