@@ -11,11 +11,17 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from pipeline.steps import served
+from pipeline.steps import build_index, export_servable, served
 from protos.query_inputs import QueryInput
-from trainer.data import split
+from tests.support.models import small_config
+from trainer.data import load, split
+from trainer.data.histories import Histories
 from trainer.data.interactions import Coded, Events, Interactions, build_interactions
 from trainer.data.splits import Split
+from trainer.export import export
+from trainer.model import SparCode
+from trainer.task import indexed_queries
+from trainer.training import compile_model
 
 INPUTS = (
     QueryInput("stars", "event", "number"),
@@ -100,3 +106,43 @@ def test_a_served_model_sees_what_the_data_knows(base):
     assert said == [
         f"item {event % 6}|{tag}|{event:.1f}|{job}" for event, tag, job in zip(first, padded, jobs, strict=True)
     ]
+
+
+DATA = "synthetic:users=40,items=50,interactions=900,seed=1"
+DECLARED = {
+    "events": [{"name": "hour", "kind": "number"}, {"name": "weekday", "kind": "category"}],
+    "users": [{"name": "likes", "kind": "multi_category"}, {"name": "joined", "kind": "number"}],
+}
+
+
+def random_model(parts: Split) -> SparCode:
+    """A model of generated data that has learnt nothing: its weights and codebooks are random."""
+    tf.keras.utils.set_random_seed(1)
+    config = small_config(features=DECLARED, quantizer={"num_codewords": 64})
+    model = SparCode(config, np.bincount(np.concatenate(parts.train)), columns=parts.columns())
+    compile_model(model)
+    shape = model.quantizer.codebooks.shape
+    books = np.random.default_rng(1).normal(size=shape, scale=0.4).astype(np.float32)
+    model.quantizer.activate(books, np.ones(shape[:3], np.float32))
+    return model
+
+
+def test_from_data_to_answers_it_is_the_training_model(tmp_path):
+    parts = split(load(DATA))
+    model = random_model(parts)
+    queries = indexed_queries(parts, model.config)
+    export(model, parts.catalogue.columns(), queries, tmp_path / "export")
+    quick = ["--score_bits=32", "--quality_queries=0", "--no-progress"]
+    build_index(tmp_path / "export", tmp_path / "index", ["--codes=observed", *quick])
+    export_servable(tmp_path / "export", tmp_path / "index", tmp_path / "servable", "sparse")
+    histories = parts.known_histories()
+    with served(tmp_path / "servable", parts) as ranker:
+        answers = ranker.answers(histories)
+    assert not answers["fallback"].any()
+    expected = model.catalogue_scores(tf.constant(model.windows_of(histories))).numpy()
+    without = model.catalogue_scores(tf.constant(model.windows_of(Histories.of(histories.rows)))).numpy()
+    assert np.abs(expected - without).max() > 0.1  # the features matter
+    for query, rows in enumerate(histories.rows):
+        unseen = np.sort(np.delete(expected[query], rows))[::-1]
+        unseen = unseen[unseen > 0]
+        np.testing.assert_allclose(answers["scores"][query][answers["valid"][query]], unseen, rtol=1e-4, atol=1e-4)
