@@ -40,8 +40,8 @@ def trained_export(directory: pathlib.Path, num_items: int, num_codes: int) -> p
             num_codes,
             data={"split": "chronological"},
             features={"items": _FEATURES, "id_dropout": 0.2},
-            training={"epochs": 7, "validate_every": 1, "validation_users": 500},
-            quantizer={"num_codewords": num_codes // 4, "warmup_epochs": 4},
+            training={"epochs": 3, "validate_every": 1, "validation_users": 500},
+            quantizer={"num_codewords": num_codes // 4, "warmup_epochs": 2},
         )
         data = load(f"synthetic:users={num_items // 25},items={num_items},interactions={8 * num_items}")
         parts = split(data, config.data.split)
