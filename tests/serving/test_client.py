@@ -224,3 +224,19 @@ def test_the_client_is_imported_in_half_a_second():
     """By the processor's time, the best of three, as the machine may be busy with other things."""
     code = "import time; import serving.client; print(time.process_time())"
     assert min(float(run_without_tensorflow(code)) for _ in range(3)) < 0.5
+
+
+def test_what_the_client_needs_is_under_60_mb():
+    """The files of all distributions that its command imports: more than a client's environment holds."""
+    output = run_without_tensorflow("""
+        import importlib.metadata as metadata, sys
+        import serving.client.command
+        owners = metadata.packages_distributions()
+        imported = {module.partition(".")[0] for module, loaded in sys.modules.items() if loaded}
+        needed = {name for root in imported for name in owners.get(root, ())} - {"sparcode"}
+        files = [file.locate() for name in needed for file in metadata.files(name)]
+        print(*needed, sum(file.stat().st_size for file in files if file.exists()))
+    """)
+    *needed, size = output.split()
+    assert {"grpcio", "protobuf"} <= set(needed)
+    assert 10_000_000 < int(size) < 60_000_000
