@@ -9,6 +9,7 @@ import pytest
 
 from beam_index.quality.sample import Catalogue, choose, read_sample
 from protos.errors import UserError
+from protos.query_inputs import QueryInput
 
 
 def write(path, **columns):
@@ -49,6 +50,23 @@ def test_histories_and_targets_are_read_with_nulls_as_nothing(tmp_path):
     assert sample.relevant == [["d"], [], [], ["e"]]
     assert (len(sample), sample.asked) == (4, 4)
     assert read_sample(path, 2).histories == [["a", "b"], []]
+
+
+def test_what_queries_bring_is_read_and_those_that_contradict_it_are_left_out(tmp_path):
+    inputs = [QueryInput("rating", "event", "number"), QueryInput("job", "user", "category")]
+    history = pa.array([["a", "b"], ["c"], None, ["d"]], pa.list_(pa.string()))
+    ratings = pa.array([[5, None], [1, 2], None, None])
+    columns = {
+        "history": history,
+        "rating": ratings,
+        "job": ["x", "y", None, "z"],
+        "relevant": [["e"], ["f"], [""], []],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "q.parquet", row_group_size=1)
+    sample = read_sample(tmp_path / "q.parquet", 3, inputs)
+    assert sample.queries == {"history": [["a", "b"], []], "rating": [[5.0, None], None], "job": ["x", None]}
+    assert sample.relevant == [["e"], [""]]
+    assert sample.asked == 4
 
 
 def test_an_older_export_has_no_targets(tmp_path):

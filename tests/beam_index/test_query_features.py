@@ -18,7 +18,7 @@ import tensorflow as tf
 from beam_index.build import run_here
 from beam_index.fill_query import main as fill_query
 from beam_index.fill_query import of_history
-from beam_index.quality import CheckOptions, check
+from beam_index.quality import Quality
 from beam_index.search_engine.query import QUERY_FILE, SCALES_FILE, Query, template
 from protos.artifact import read_manifest
 from protos.errors import UserError
@@ -39,6 +39,7 @@ class World(NamedTuple):
     model: SparCode
     export: pathlib.Path
     index: pathlib.Path
+    quality: Quality
 
     def keys(self, histories: Histories) -> np.ndarray:
         """Keys `[B, K_u]` that the training model gives."""
@@ -51,7 +52,7 @@ class World(NamedTuple):
 
 
 def build(model: pathlib.Path, index: pathlib.Path, *options: str):
-    fixed = ["--codes=observed", "--direct_running_mode=in_memory", "--no-progress"]
+    fixed = ["--codes=observed", "--direct_running_mode=in_memory", "--no-progress", "--quality_queries=0"]
     return run_here(["--model", str(model), "--output", str(index), *fixed, *options])
 
 
@@ -61,8 +62,8 @@ def world(tmp_path_factory) -> World:
     model = model_of(num_codewords=64)
     relevant = [np.array([number % ITEMS]) if number % 2 else np.zeros(0, int) for number in range(len(QUERIES))]
     export(model, CATALOGUE, SampleQueries(QUERIES, relevant, COLUMNS), root / "export")
-    build(root / "export", root / "index", "--score_bits=32")
-    return World(model, root / "export", root / "index")
+    report = build(root / "export", root / "index", "--score_bits=32", "--quality_queries=100")
+    return World(model, root / "export", root / "index", report.quality)
 
 
 def indexed_codes(index: pathlib.Path) -> list[int]:
@@ -84,14 +85,13 @@ def test_the_quality_check_scores_queries_as_the_training_model_does(world):
     for query, rows in enumerate(QUERIES.rows):
         scores[query, rows] = -np.inf
     np.testing.assert_allclose(exact.scores, -np.sort(-scores, axis=1)[:, :K], rtol=1e-4)
-    quality = check(world.export, world.index, CheckOptions(world.export / "queries.parquet"))
-    assert quality.queries["sample"] == len(QUERIES)
-    assert quality.unknown == 0  # every code of the sample is observed
-    assert quality.fidelity > 0.9
+    assert world.quality.queries["sample"] == len(QUERIES)
+    assert world.quality.unknown == 0  # every code of the sample is observed
+    assert world.quality.fidelity > 0.9
 
 
 def test_a_budget_is_spent_on_the_same_codes(world, tmp_path):
-    report = build(world.export, tmp_path / "index", "--max_bytes=40000")
+    report = build(world.export, tmp_path / "index", "--max_bytes=40000", "--quality_queries=100")
     assert report.budget.measure == "ndcg@50"
     assert indexed_codes(tmp_path / "index") == indexed_codes(world.index)
 
@@ -134,19 +134,18 @@ def test_a_query_that_contradicts_its_contract_is_a_dead_letter(world, tmp_path)
     options = ["--queries", str(tmp_path / "queries.parquet"), "--score_bits=32", "--max_bad_share=0.1"]
     report = build(world.export, tmp_path / "index", *options)
     assert report.manifest["counts"]["records"]["queries"] == {"in": 61, "used": 60, "bad": 1}
-    assert report.quality.queries["sample"] == 60
     (letter,) = (tmp_path / "index" / "dead_letters.jsonl").read_text().splitlines()
     assert json.loads(letter)["row"] == 60
     assert "'rating' has" in json.loads(letter)["reason"]
     assert written_bytes(tmp_path / "index", "postings") == written_bytes(world.index, "postings")
 
 
-def test_an_extended_export_is_indexed_by_the_same_queries(world, tmp_path):
+def test_an_extended_export_asks_for_the_same_and_has_the_same_queries(world, tmp_path):
     extend(world.export, None, ["item 2"], tmp_path / "export")
-    described = read_manifest(tmp_path / "export", FORMAT)["model"]
-    assert described["query_inputs"] == read_manifest(world.export, FORMAT)["model"]["query_inputs"] != []
-    build(tmp_path / "export", tmp_path / "index")
-    assert indexed_codes(tmp_path / "index") == indexed_codes(world.index)
+    before, after = (read_manifest(directory, FORMAT) for directory in (world.export, tmp_path / "export"))
+    assert before["model"]["query_inputs"] == after["model"]["query_inputs"] != []
+    kept = [name for name in before["files"] if name.startswith(("query/", "queries"))]
+    assert {name: before["files"][name] for name in kept} == {name: after["files"][name] for name in kept}
 
 
 @pytest.fixture
