@@ -21,18 +21,19 @@ DIRECTORY = pathlib.Path(__file__).parent / "golden"
 MODELS = {"plain": write_tiny_export, "features": write_featured_export}
 
 
-def signatures_of(servable: pathlib.Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """The signatures of a SavedModel that are for callers, by name."""
+def text_of(servable: pathlib.Path) -> str:
+    """The signatures of a SavedModel that are for callers, as text, in a fixed order."""
     saved = saved_model_pb2.SavedModel.FromString((servable / "saved_model.pb").read_bytes())
     signatures = saved.meta_graphs[0].signature_def
-    return {name: signatures[name] for name in signatures if signatures[name].method_name}
+    return "\n".join(
+        f"# {name}\n{_text(signatures[name])}" for name in sorted(signatures) if signatures[name].method_name
+    )
 
 
-def text_of(servable: pathlib.Path) -> str:
-    """Its signatures as text, in a fixed order."""
-    signatures = signatures_of(servable)
-    parts = (f"# {name}\n{text_format.MessageToString(signatures[name])}" for name in sorted(signatures))
-    return "\n".join(parts)
+def _text(signature: meta_graph_pb2.SignatureDef) -> str:
+    for tensor in (*signature.inputs.values(), *signature.outputs.values()):
+        tensor.ClearField("name")  # of the graph's own: no client sees it
+    return text_format.MessageToString(signature)
 
 
 def write_servable(directory: pathlib.Path, model: str, sums: str) -> pathlib.Path:
