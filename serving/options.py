@@ -83,9 +83,20 @@ def _add_model_flags(made: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--allow_version_labels_for_unavailable_models",
-        action="store_true",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="true|false",
         help="a label that is not in use may name a version that is not loaded; labels at the start need this",
     )
+
+
+def _boolean(text: str) -> bool:
+    """As the stock server's flags are given: --flag, --flag=true, --flag=false."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected true or false")
+    return text == "true"
 
 
 def _add_loading_flags(made: argparse.ArgumentParser) -> None:

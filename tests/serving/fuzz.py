@@ -127,7 +127,7 @@ def resident_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _write_servable(directory: pathlib.Path) -> list[str]:
+def write_servable(directory: pathlib.Path) -> list[str]:
     """Writes version 1 of a small servable under the directory's `base` and returns its item ids."""
     from serving.export import ExportOptions, export
     from tests.serving.worlds import SPECS, UNPRUNED
@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> int:
 
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
-        ids = _write_servable(directory)
+        ids = write_servable(directory)
         with (
             server_process(directory, "--model_base_path", directory / "base") as (process, port),
             grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.max_receive_message_length", -1)]) as channel,

@@ -8,15 +8,19 @@ import pytest
 import tensorflow as tf
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
+from serving.inference import CLASSIFY, REGRESS, refuse, refuse_tasks
 from serving.model_config import single_model
 from serving.models import Models
 from serving.server import EmbeddedServer
@@ -220,6 +224,10 @@ FAILURES = {
         predict_request({"history": ["a", "b"]}),
         ("INVALID_ARGUMENT", 'input "history" has shape [2], the signature takes [?,?]'),
     ),
+    "too many rows": (
+        predict_request({"x": np.ones([1025, 3], np.float32)}, "scale"),
+        ("INVALID_ARGUMENT", "Task size 1025 is larger than maximum input batch size 1024"),
+    ),
     "wrong width": (
         predict_request({"x": np.ones([1, 4], np.float32)}, "scale"),
         ("INVALID_ARGUMENT", 'input "x" has shape [1,4], the signature takes [?,3]'),
@@ -351,6 +359,115 @@ def test_status_of_a_loaded_version(model_service, version):
 )
 def test_status_failures(model_service, request_, expected):
     assert failure(model_service.GetModelStatus, request_) == expected
+
+
+def model_spec(name=MODEL, signature=""):
+    return predict_request({}, signature, model=name).model_spec
+
+
+NO_SUCH_MODEL = ("NOT_FOUND", "Servable not found for request: Latest(nobody)")
+
+
+def invalid(message):
+    return ("INVALID_ARGUMENT", message)
+
+
+@pytest.mark.parametrize(
+    ("spec", "classify", "regress"),
+    [
+        (None, invalid("Missing ModelSpec"), invalid("Missing ModelSpec")),
+        (model_spec("nobody"), NO_SUCH_MODEL, NO_SUCH_MODEL),
+        (
+            model_spec(signature="gone"),
+            invalid("No signature was found with the name: gone"),
+            invalid("No signature was found with the name: gone"),
+        ),
+        (
+            model_spec(),
+            invalid("Expected one or two output Tensors, found 6"),
+            invalid("Expected one output Tensor."),
+        ),
+        (model_spec(signature="scale"), invalid("Expected one input Tensor."), invalid("Expected one input Tensor.")),
+        (
+            model_spec(signature="count"),
+            invalid("No classification inputs found in SignatureDef: "),
+            invalid("No regression inputs found in SignatureDef: "),
+        ),
+    ],
+    ids=["no model spec", "unknown model", "unknown signature", "the default", "two inputs", "other names"],
+)
+def test_classify_and_regress_refuse_models_made_for_predict_in_tensorflow_servings_words(
+    prediction, spec, classify, regress
+):
+    code, message = failure(prediction.Classify, classification_pb2.ClassificationRequest(model_spec=spec))
+    assert (code, message[: len(classify[1])]) == classify
+    code, message = failure(prediction.Regress, regression_pb2.RegressionRequest(model_spec=spec))
+    assert (code, message[: len(regress[1])]) == regress
+
+
+def task(method=CLASSIFY, **spec):
+    return inference_pb2.InferenceTask(model_spec=model_spec(**spec), method_name=method)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([], invalid("ModelSpec has no name specified.")),
+        ([task(name="nobody")], NO_SUCH_MODEL),
+        ([task()], invalid("Expected one or two output Tensors, found 6")),
+        ([task(signature="gone")], invalid("Requested signature not found in model graph: gone")),
+        (
+            [task("tensorflow/serving/predict")],
+            ("UNIMPLEMENTED", "Unsupported signature method_name: tensorflow/serving/predict"),
+        ),
+    ],
+    ids=["no task", "unknown model", "the default", "unknown signature", "predict"],
+)
+def test_multi_inference_refuses_as_tensorflow_serving_does(prediction, tasks, expected):
+    assert failure(prediction.MultiInference, inference_pb2.MultiInferenceRequest(tasks=tasks)) == expected
+
+
+def signature(*outputs):
+    made = meta_graph_pb2.SignatureDef()
+    made.inputs["inputs"].SetInParent()
+    for output in outputs:
+        made.outputs[output].SetInParent()
+    return made
+
+
+# Signatures of models that are made to classify and to regress.
+OTHERS = {"classes": signature("classes", "scores"), "outputs": signature("outputs"), "x": signature("x")}
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "message"),
+    [
+        (CLASSIFY, "classes", "tensorflow/serving/classify is not run by this server"),
+        (CLASSIFY, "x", "Expected classification signature outputs to contain at least one of"),
+        (REGRESS, "outputs", "tensorflow/serving/regress is not run by this server"),
+        (REGRESS, "x", "No regression outputs found in SignatureDef"),
+    ],
+)
+def test_what_could_be_classified_or_regressed_is_for_the_stock_server(method, name, message):
+    error = refuse(method, OTHERS, model_spec(signature=name))
+    assert error.message.startswith(message)
+    assert error.code.name == ("UNIMPLEMENTED" if "not run" in message else "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([task(signature="x"), task(name="")], "Expected classification signature outputs to contain"),
+        ([task(signature="classes"), task(name="", signature="x")], "ModelSpec with an empty model name."),
+        ([task(signature="classes"), task(name="other")], "must access the same model name."),
+        ([task(signature="classes")] * 2, "Duplicate evaluation of signature: classes"),
+        ([task(signature="classes"), task(REGRESS, signature="outputs")], "MultiInference is not run by this server"),
+    ],
+    ids=["the first is wrong", "no name", "two models", "one signature twice", "right"],
+)
+def test_all_tasks_are_checked_in_their_order(tasks, message):
+    request = inference_pb2.MultiInferenceRequest(tasks=tasks)
+    assert message in refuse_tasks(OTHERS, request).message
 
 
 def test_health_is_serving_while_the_model_is_and_not_after(base_path, channel):

@@ -1,11 +1,7 @@
 """The server as a process: its flags, its port, its signals."""
 
-import contextlib
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent import futures
 
@@ -18,10 +14,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from protos.errors import UserError
 from serving.client import RecommendClient
 from serving.listening import EXCLUSIVE_PORT, bind
-from serving.server import EmbeddedServer, ServerOptions, _stop_signal, main
+from serving.options import ServerOptions, options_of, parser
+from serving.server import EmbeddedServer, _stop_signal, main
+from serving.versions import LoadRetries
 from tests.support.served_models import write_toy_model
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support.server_process import server_process
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +26,6 @@ def base_path(tmp_path_factory):
     base = tmp_path_factory.mktemp("models")
     write_toy_model(base / "1")
     return base
-
-
-@contextlib.contextmanager
-def server_process(base_path, directory):
-    """A ready `python -m serving.server` and its port."""
-    port_file = directory / "port"
-    flags = ["--model_base_path", base_path, "--port", "0", "--port_file", port_file]
-    with open(directory / "stderr", "w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serving.server", *map(str, flags)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        try:
-            while not port_file.exists():
-                assert process.poll() is None, (directory / "stderr").read_text()
-                time.sleep(0.1)
-            yield process, int(port_file.read_text())
-        finally:
-            process.kill()
-            process.communicate()
 
 
 def slow_request(steps):
@@ -65,7 +39,7 @@ def slow_request(steps):
 def test_sigterm_stops_it_gracefully(base_path, tmp_path):
     """What has begun is answered, the process says so, and its exit code is 0."""
     with (
-        server_process(base_path, tmp_path) as (process, port),
+        server_process(tmp_path, "--model_base_path", base_path, "--grace_seconds", 120) as (process, port),
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         grpc.channel_ready_future(channel).result(timeout=60)
@@ -152,6 +126,47 @@ def test_an_address_that_cannot_be(base_path, host, port, message):
 def test_the_command_refuses_a_model_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"model base path .*/nowhere is not a directory"):
         main(["--model_base_path", str(tmp_path / "nowhere"), "--port", "0"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "nothing to serve: expected --model_base_path DIR or --model_config_file FILE"),
+        (
+            ["--model_config_file", "nowhere"],
+            "--model_config_file nowhere: No such file .* text of a ModelServerConfig",
+        ),
+        (
+            ["--model_base_path", ".", "--grpc_channel_arguments", "a=1,b"],
+            "--grpc_channel_arguments: 'b' is no KEY=VALUE",
+        ),
+    ],
+)
+def test_flags_that_cannot_be(flags, message):
+    with pytest.raises(UserError, match=message):
+        main(flags)
+
+
+def test_flags_are_given_as_the_stock_server_takes_them():
+    text = (
+        "--model_base_path=/models/toy --port=8501 --max_num_load_retries=1 --load_retry_interval_micros=2500000"
+        " --allow_version_labels_for_unavailable_models=true --file_system_poll_wait_seconds=3 --grpc_max_threads=5"
+        " --grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.primary_user_agent=x"
+    )
+    assert options_of(parser().parse_args(text.split())) == ServerOptions(
+        max_threads=5,
+        poll_seconds=3,
+        retries=LoadRetries(most=1, seconds=2.5),
+        labels_for_unavailable=True,
+        channel_arguments={"grpc.max_connection_age_ms": 2000, "grpc.primary_user_agent": "x"},
+    )
+
+
+def test_a_configuration_file_that_is_none_is_refused_with_its_place(tmp_path):
+    path = tmp_path / "models.config"
+    path.write_text("model_config_list {\n  config { nmae: 'toy' }\n}")
+    with pytest.raises(UserError, match=r'models.config is not the text of a ModelServerConfig: 2:12 : .*"nmae"'):
+        main(["--model_config_file", str(path)])
 
 
 def test_the_help_says_what_production_runs(capsys):
