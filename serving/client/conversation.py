@@ -146,15 +146,17 @@ class Conversation:
 
     def wait_until_ready(self, timeout: float, call_timeout: float) -> Steps[int]:
         """Asks again and again until a version is available."""
-        deadline = time.monotonic() + timeout
+        deadline, reason = time.monotonic() + timeout, None
         while True:
             left = deadline - time.monotonic()
             try:
                 statuses = yield from self.status(min(call_timeout, max(left, _READY_POLL_SECONDS)))
                 return self._newest_available(statuses)
             except PredictError as error:
+                if reason is None or error.code != grpc.StatusCode.DEADLINE_EXCEEDED:
+                    reason = error  # that time is over says less than what filled it
                 if error.code not in _NOT_READY or left <= 0:
-                    raise
+                    raise reason from None
             yield Pause(_READY_POLL_SECONDS)
 
     def _newest_available(self, statuses: Sequence[VersionStatus]) -> int:

@@ -108,18 +108,10 @@ class _Axis(NamedTuple):
 
 
 def _tensor(name: str, spec: TensorSpec, rows: list[Any], width: int) -> Tensor:
-    """The rows filled up to one shape. `width` is the least of the first open dimension after B.
-
-    What is aligned with the history becomes exactly as wide as it; other lists may be wider.
-    """
+    """The rows filled up to one shape; `width` is the least of the first open dimension after B."""
     if spec.default is not None:
         rows = [spec.default[0] if row is None else row for row in rows]
-    axes = [
-        _Axis(
-            fixed_width(_longest(rows, depth), LIST_WIDTH if depth > 1 else width) if size is None else size, bool(size)
-        )
-        for depth, size in enumerate((spec.shape or ())[1:], start=1)
-    ]
+    axes = [_axis(size, _longest(rows, depth), width if depth == 1 else LIST_WIDTH) for depth, size in _inner(spec)]
     values: list[Any] = []
     for place, row in enumerate(rows):
         try:
@@ -127,6 +119,16 @@ def _tensor(name: str, spec: TensorSpec, rows: list[Any], width: int) -> Tensor:
         except QueryError as error:
             raise QueryError(f"query {place}, {name}: {error}") from None
     return Tensor(spec.dtype, (len(rows), *(axis.size for axis in axes)), values)
+
+
+def _inner(spec: TensorSpec) -> Iterable[tuple[int, int | None]]:
+    """Depth and size of the dimensions after B."""
+    return enumerate((spec.shape or ())[1:], start=1)
+
+
+def _axis(size: int | None, longest: int, least: int) -> _Axis:
+    """An open axis holds the longest list; aligned with the history, it is as wide as that, which is then `least`."""
+    return _Axis(fixed_width(longest, least), fixed=False) if size is None else _Axis(size, fixed=True)
 
 
 def _longest(rows: Iterable[Any], depth: int) -> int:

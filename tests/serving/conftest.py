@@ -9,6 +9,7 @@ import pytest
 from serving.export import ExportOptions, export
 from serving.shards import Shard
 from tests.serving.worlds import EVERYTHING, SPECS, UNPRUNED, World
+from tests.support.contract_model import ContractModel, FeatureModel, write_contract_model
 from tests.support.exports import write_tiny_export
 from tests.support.indexes import write_tiny_index
 
@@ -34,3 +35,12 @@ def world(tmp_path_factory):
         return World(SPECS[quantizer], model, index, output)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def contract_models(tmp_path_factory):
+    """Model bases, each with version 1 of a model whose answers are easy to foresee, by its class."""
+    bases = {kind: tmp_path_factory.mktemp(kind.__name__) for kind in (ContractModel, FeatureModel)}
+    for kind, base in bases.items():
+        write_contract_model(base / "1", kind)
+    return bases
