@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from serving.lists import LAST_ROW, NO_ENTRY, PostingLists, halves
+from serving.lists import PART, PostingLists
 
 
 def of_lists(lists: PostingLists, list_rows: tf.Tensor, weights: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -23,20 +23,20 @@ def of_lists(lists: PostingLists, list_rows: tf.Tensor, weights: tf.Tensor, rows
       `[B, W, K]` float32.
     """
     num_lists = tf.shape(list_rows)[1]
-    entries = lists.entries(tf.reshape(list_rows, [-1, 1]), tf.reshape(weights, [-1, 1]))
-    at = tf.where(entries != NO_ENTRY)[:, 0]
-    reversed_rows, score_bits = halves(tf.boolean_mask(entries, entries != NO_ENTRY))
-    at = tf.cast(at, tf.int32)
-    keys = _key(at // num_lists, LAST_ROW - reversed_rows)
+    postings = lists.postings(tf.reshape(list_rows, [-1, 1]), tf.reshape(weights, [-1, 1]))
+    # Of each part its list among all of the batch.
+    at = tf.repeat(tf.range(tf.size(list_rows)), postings.splits[1:] - postings.splits[:-1])
+    keys = tf.reshape(_key(at[:, None] // num_lists, postings.rows), [-1])
+    at = tf.repeat(at, PART)
     place, found = _places(_key(tf.range(tf.shape(rows)[0])[:, None], rows), keys)
     index = tf.boolean_mask(tf.stack([place, at % num_lists], 1), found)
-    scores = tf.boolean_mask(tf.bitcast(score_bits, tf.float32), found)
+    scores = tf.boolean_mask(tf.reshape(postings.scores, [-1]), found)
     flat = tf.scatter_nd(index, scores, tf.stack([tf.size(rows), num_lists]))
     return tf.reshape(flat, tf.concat([tf.shape(rows), [num_lists]], 0))
 
 
 def _key(queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """One int64 for a query and a catalogue row."""
+    """One int64 for a query and a catalogue row; -1 for row -1."""
     return tf.bitwise.bitwise_or(tf.bitwise.left_shift(tf.cast(queries, tf.int64), 32), tf.cast(rows, tf.int64))
 
 

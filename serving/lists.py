@@ -1,8 +1,7 @@
 """Posting lists as tensors: found by key, gathered and weighted for a batch of queries.
 
-A posting is one int64, its *entry*: the catalogue row in the upper half, reversed so that a smaller
-row makes a larger entry, and the bits of its score in the lower half. One gather fetches both, one
-sort brings an item's postings together, and positive floats compare as their bits do.
+Lists are held in *parts* of PART postings, each a row of a matrix: TensorFlow gathers a whole row for what it
+takes to gather a few single numbers. The last part of a list is filled up.
 """
 
 from __future__ import annotations
@@ -15,7 +14,10 @@ import tensorflow as tf
 from serving.index import Index
 
 LAST_ROW = 2**31 - 1
-NO_ENTRY = -1
+# Postings of a part. Longer ones are gathered faster, shorter ones waste less at the end of a list.
+PART = 32
+# Stands where a part has no posting.
+NO_ROW = -1
 # The table must be free to look up -1, the key of no list.
 _EMPTY_KEY = -2
 _DELETED_KEY = -3
@@ -33,6 +35,20 @@ class Found(NamedTuple):
     rows: tf.Tensor
     keys: tf.Tensor
     fallback: tf.Tensor
+
+
+class Postings(NamedTuple):
+    """The postings of the lists of a batch of queries, in the order of the lists.
+
+    Attributes:
+      rows: `[P, PART]` int32 catalogue rows; NO_ROW fills up.
+      scores: `[P, PART]` float32, weighted; 0 where there is no posting.
+      splits: `[B + 1]` int64; query b has the parts `splits[b]` to `splits[b + 1] - 1`.
+    """
+
+    rows: tf.Tensor
+    scores: tf.Tensor
+    splits: tf.Tensor
 
 
 class PostingLists(tf.Module):
@@ -53,12 +69,14 @@ class PostingLists(tf.Module):
         self.first_event_key = index.space.size
         rows = np.arange(len(index.keys))
         rows[self.empty_row :] += 1
-        offsets = np.insert(index.offsets, self.empty_row, index.offsets[self.empty_row])
-        entries = (LAST_ROW - index.items.astype(np.int64)) << 32 | index.scores.view(np.int32)
+        lengths = np.insert(np.diff(index.offsets), self.empty_row, 0)
+        bounds = np.concatenate([[0], np.cumsum(-(-lengths // PART))])
         scored_keys = index.keys[: self.empty_row]
         slots, codes = index.space.decode(scored_keys)
-        self._bounds = tf.Variable(np.stack([offsets[:-1], offsets[1:]], axis=1), trainable=False, name="list_bounds")
-        self._entries = tf.Variable(entries, trainable=False, name="entries")
+        self._bounds = tf.Variable(np.stack([bounds[:-1], bounds[1:]], axis=1), trainable=False, name="list_bounds")
+        items, scores = (_in_parts(of, fill, lengths) for of, fill in ((index.items, NO_ROW), (index.scores, 0)))
+        self._items = tf.Variable(items, trainable=False, name="posting_items")
+        self._scores = tf.Variable(scores, trainable=False, name="posting_scores")
         self._keys = tf.Variable(scored_keys, trainable=False, name="list_keys")
         self._slots = tf.Variable(slots, trainable=False, name="list_slots")
         self._codes = tf.Variable(codes.T, trainable=False, name="list_codes")
@@ -86,22 +104,18 @@ class PostingLists(tf.Module):
         )
         return Found(rows, keys, tf.pad(fallback, [[0, 0], [0, keys.shape[1] - num_tokens]]))
 
-    def entries(self, rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """The entries of lists, their scores times the weights.
+    def postings(self, rows: tf.Tensor, weights: tf.Tensor) -> Postings:
+        """The postings of lists, their scores times the weights.
 
         Args:
-          rows: `[B, K]` int64; K is static.
+          rows: `[B, K]` int64; K is static and above 0.
           weights: `[B, K]` float32, none negative.
-
-        Returns:
-          `[B, W]` int64; NO_ENTRY fills up the shorter rows.
         """
         bounds = tf.reshape(tf.gather(self._bounds, rows), [-1, 2])
-        positions = tf.ragged.range(bounds[:, 0], bounds[:, 1])
-        of_queries = positions.row_splits[:: rows.shape[1]]
-        weights = tf.gather(tf.reshape(weights, [-1]), positions.value_rowids())
-        entries = _weighted(tf.gather(self._entries, positions.values), weights)
-        return tf.RaggedTensor.from_row_splits(entries, of_queries, validate=False).to_tensor(NO_ENTRY)
+        parts = tf.ragged.range(bounds[:, 0], bounds[:, 1])
+        weights = tf.gather(tf.reshape(weights, [-1]), parts.value_rowids())
+        scores = tf.gather(self._scores, parts.values) * weights[:, None]
+        return Postings(tf.gather(self._items, parts.values), scores, parts.row_splits[:: rows.shape[1]])
 
     def _fall_back(self, rows: tf.Tensor, keys: tf.Tensor, distances: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Replaces rows of quantised tokens that are the empty one, and their keys, by the nearest listed codes."""
@@ -123,18 +137,10 @@ class PostingLists(tf.Module):
         return tf.where(distance[best] < np.inf, best, self.empty_row)
 
 
-def halves(entries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The upper and the lower 32 bits of int64, both as int32."""
-    return tf.cast(tf.bitwise.right_shift(entries, 32), tf.int32), tf.cast(entries, tf.int32)
-
-
-def joined(upper: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Integers of 32 bits above the bits of scores, none negative, as int64."""
-    bits = tf.cast(tf.bitcast(scores, tf.int32), tf.int64)
-    return tf.bitwise.bitwise_or(tf.bitwise.left_shift(tf.cast(upper, tf.int64), 32), bits)
-
-
-def _weighted(entries: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Entries with their scores multiplied."""
-    items, bits = halves(entries)
-    return joined(items, tf.bitcast(bits, tf.float32) * weights)
+def _in_parts(values: np.ndarray, fill: float, lengths: np.ndarray) -> np.ndarray:
+    """Values of lists one after the other, as rows `[P, PART]` of which each list begins a new one."""
+    parts = -(-lengths // PART)
+    moved = (np.cumsum(parts) - parts) * PART - (np.cumsum(lengths) - lengths)
+    table = np.full(int(parts.sum()) * PART, fill, values.dtype)
+    table[np.arange(len(values)) + np.repeat(moved, lengths)] = values
+    return table.reshape(-1, PART)

@@ -18,6 +18,7 @@ from serving.replay import replay_warmup
 from serving.signatures import DEFAULT_SIGNATURE, Step, find_signature, plan
 from serving.status import StatusError, code_of
 from serving.tensors import TensorError, write_tensor
+from serving.threads import session_config
 
 _LONGEST_TIMEOUT_MS = 2**31 - 1  # RunOptions counts further, but nobody waits longer than 24 days
 
@@ -38,7 +39,7 @@ class Servable:
         """
         self.version = version
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph)
+        self._session = tf.compat.v1.Session(graph=graph, config=session_config())
         with _load_errors(path), _without_deprecations(), graph.as_default():
             meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], os.fspath(path))
         self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)

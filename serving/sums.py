@@ -37,7 +37,7 @@ class Candidates(NamedTuple):
     Attributes:
       rows: `[B, C]` int32 catalogue rows; where `valid` is false, 0.
       scores: `[B, C]` float32, the item's postings, each times its `Sums.posting_weights`, added in
-        float32 from the largest down.
+        float32 in the order of the lists.
       valid: `[B, C]` bool; C is the number of candidates of the query that has most.
     """
 
@@ -62,7 +62,7 @@ class Sums(Protocol):
         ...
 
     def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
-        """What each quantised token adds to items `[B, W]` int32 beside its weighted posting, `[B, K_u, W]` float32.
+        """What each quantised token adds to items `[B, W]` int32 beside its weighted posting, `[B, W, K_u]` float32.
 
         With the weighted postings of all lists they add up to the item's score.
         """
@@ -83,22 +83,21 @@ class SparseSums(tf.Module):
     def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
         """See `Sums`: nothing."""
         batch, width = tf.unstack(tf.shape(rows))
-        return tf.zeros(tf.stack([batch, tokens.vectors.shape[1], width]))
+        return tf.zeros(tf.stack([batch, width, tokens.vectors.shape[1]]))
 
 
 class CompletedSums(tf.Module):
     """An item's score is the sum of its contributions in the block, in token order, then of its events' postings."""
 
     def __init__(self, block: Block) -> None:
-        """Holds the block flat: one gather of single numbers reads a contribution."""
+        """Holds the block flat: a contribution is one number somewhere in it."""
         super().__init__()
         self._num_items = block.values.shape[1]
-        self._num_tiles = block.offset.shape[1]
         self._tile_items = block.tile_items
         self._first_item = block.first_item
         self._values = tf.Variable(block.values.ravel(), trainable=False, name="block_values")
-        self._offset = tf.Variable(block.offset.ravel(), trainable=False, name="block_offset")
-        self._scale = tf.Variable(block.scale.ravel(), trainable=False, name="block_scale")
+        self._offset = tf.Variable(block.offset, trainable=False, name="block_offset")
+        self._scale = tf.Variable(block.scale, trainable=False, name="block_scale")
 
     def posting_weights(self, tokens: Tokens) -> tf.Tensor:
         """See `Sums`."""
@@ -106,17 +105,16 @@ class CompletedSums(tf.Module):
 
     def __call__(self, candidates: Candidates, tokens: Tokens) -> tf.Tensor:
         """See `Sums`."""
-        return tf.add_n(tf.unstack(self.contributions(candidates.rows, tokens), axis=1)) + candidates.scores
+        return tf.add_n(tf.unstack(self.contributions(candidates.rows, tokens), axis=2)) + candidates.scores
 
     def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
         """See `Sums`."""
-        rows = tf.cast(rows, tf.int64)[:, None, :]
         if self._first_item:  # of a shard; row 0, which stands for no item, is not among its own
             rows = tf.maximum(rows - self._first_item, 0)
-        lists = tokens.list_rows[:, : tokens.vectors.shape[1], None]
-        value = tf.cast(tf.gather(self._values, lists * self._num_items + rows), tf.float32)
-        tile = lists * self._num_tiles + rows // self._tile_items
-        return tf.gather(self._offset, tile) + tf.gather(self._scale, tile) * value
+        lists, tiles = tokens.list_rows[:, : tokens.vectors.shape[1]], rows // self._tile_items
+        places = lists[:, None, :] * self._num_items + tf.cast(rows, tf.int64)[:, :, None]
+        values = tf.cast(tf.gather(self._values, places), tf.float32)
+        return _of_tiles(self._offset, lists, tiles) + _of_tiles(self._scale, lists, tiles) * values
 
 
 class RescoredSums(tf.Module):
@@ -137,7 +135,15 @@ class RescoredSums(tf.Module):
 
     def contributions(self, rows: tf.Tensor, tokens: Tokens) -> tf.Tensor:
         """See `Sums`."""
-        return self._scorer.rescore(tokens.vectors, rows).contributions
+        return tf.transpose(self._scorer.rescore(tokens.vectors, rows).contributions, [0, 2, 1])
+
+
+def _of_tiles(table: tf.Tensor, lists: tf.Tensor, tiles: tf.Tensor) -> tf.Tensor:
+    """Of a table `[S + 1, T]` the numbers of lists `[B, K_u]` and tiles `[B, W]`, `[B, W, K_u]`.
+
+    An item's numbers are gathered in one piece, for what one of them alone would take.
+    """
+    return tf.gather(tf.transpose(tf.gather(table, lists), [0, 2, 1]), tiles, batch_dims=1)
 
 
 def _of_events(tokens: Tokens) -> tf.Tensor:

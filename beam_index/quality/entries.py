@@ -55,7 +55,7 @@ class ByItem:
 
 
 def added(entries: Entries, weights: np.ndarray, width: int) -> np.ndarray:
-    """Weighted postings of each item added up, from the largest down, in float32 as the servable does.
+    """Weighted postings of each item added up, in the order of the entries, in float32 as the servable does.
 
     Args:
       entries: of a tile.
@@ -66,7 +66,6 @@ def added(entries: Entries, weights: np.ndarray, width: int) -> np.ndarray:
       `[B, width]` float32.
     """
     values = entries.scores * weights[entries.query, entries.token]
-    order = np.argsort(-values, kind="stable")
     sums = np.zeros(len(weights) * width, np.float32)
-    np.add.at(sums, (entries.query * width + entries.column)[order], values[order])
+    np.add.at(sums, entries.query * width + entries.column, values)
     return sums.reshape(-1, width)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protos.codes import CodeSpace
 from serving.index import Index
-from serving.lists import LAST_ROW, NO_ENTRY, PostingLists
+from serving.lists import LAST_ROW, NO_ROW, PART, PostingLists
 
 PRODUCT = CodeSpace(num_slots=1, num_codebooks=2, num_codewords=3)
 RESIDUAL = CodeSpace(num_slots=3, num_codebooks=1, num_codewords=4)
@@ -36,9 +36,21 @@ def index_of(space: CodeSpace, lists: dict[int, list[tuple[int, float]]]) -> Ind
 
 def only_item(lists: PostingLists, row: int) -> int:
     """The item of a list that has one or none."""
-    entries = lists.entries(tf.constant([[row]], tf.int64), tf.ones([1, 1])).numpy()[0].tolist()
-    assert len(entries) <= 1
-    return LAST_ROW - (entries[0] >> 32) if entries else NO_ITEM
+    items = listed(lists, [[row]], [[1]])[0]
+    assert len(items) <= 1
+    return items[0][0] if items else NO_ITEM
+
+
+def listed(lists: PostingLists, rows: list[list[int]], weights: list[list[float]]) -> list[list[tuple[int, float]]]:
+    """(item, weighted score) of the postings of each query's lists; all else must be filling."""
+    found = lists.postings(tf.constant(rows, tf.int64), tf.constant(weights, tf.float32))
+    assert found.rows.shape == found.scores.shape == (found.splits[-1], PART)
+    assert not found.scores.numpy()[found.rows == NO_ROW].any()
+    of_queries = [
+        zip(*(part[start:end].numpy().ravel().tolist() for part in found[:2]), strict=True)
+        for start, end in zip(found.splits[:-1], found.splits[1:], strict=True)
+    ]
+    return [[(item, score) for item, score in postings if item != NO_ROW] for postings in of_queries]
 
 
 def nearest_key(space: CodeSpace, listed: list[int], key: int, distances: np.ndarray) -> int | None:
@@ -85,21 +97,23 @@ def test_tokens_without_a_list_use_the_nearest_code_that_has_one(space, data):
         assert item[at] == (NO_ITEM if expected is None else listed.index(expected))
 
 
-def test_entries_hold_rows_and_weighted_scores_and_are_filled_up():
+def test_postings_are_in_the_order_of_the_lists_and_weighted():
     # The lists are rows 0, 1 and 3; the empty one stands before the ready list.
-    lists = PostingLists(index_of(RESIDUAL, {2: [(7, 0.5), (3, 0.25)], 5: [(7, 1.5)], 12: [(2**31 - 1, 1.0)]}))
+    lists = PostingLists(index_of(RESIDUAL, {2: [(7, 0.5), (3, 0.25)], 5: [(7, 1.5)], 12: [(LAST_ROW, 1.0)]}))
     assert lists.empty_row == 2
-    rows = tf.constant([[0, 1], [2, 1], [2, 2], [3, 2]], tf.int64)
-    weights = tf.constant([[1, 0.1], [1, 0.1], [1, 1], [0, 1]], tf.float32)
-    entries = lists.entries(rows, weights).numpy()
-    assert entries.shape == (4, 3)
-    assert (entries >> 32)[0].tolist() == [LAST_ROW - 7, LAST_ROW - 3, LAST_ROW - 7]
-    scores = entries.astype(np.int32).view(np.float32)
-    assert scores[0].tolist() == [0.5, 0.25, np.float32(0.1) * np.float32(1.5)]
-    assert entries[1, 0] == entries[0, 2]
-    assert (entries[1, 1:] == NO_ENTRY).all()
-    assert (entries[2] == NO_ENTRY).all()
-    assert entries[3].tolist() == [0, NO_ENTRY, NO_ENTRY], "the last row there can be, with a score of 0"
+    found = listed(lists, [[0, 1], [2, 1], [2, 2], [3, 2]], [[1, 0.1], [1, 0.1], [1, 1], [0, 1]])
+    of_second = (7, float(np.float32(0.1) * np.float32(1.5)))
+    assert found == [[(7, 0.5), (3, 0.25), of_second], [of_second], [], [(LAST_ROW, 0.0)]]
+
+
+@pytest.mark.parametrize("length", [1, PART - 1, PART, PART + 1, 3 * PART])
+def test_lists_of_any_length_are_cut_into_parts(length):
+    long = [(item, float(1 + item)) for item in range(length)]
+    lists = PostingLists(index_of(RESIDUAL, {1: [(5, 1.0)], 2: long, 3: [(6, 2.0)], 12: long[::-1]}))
+    assert listed(lists, [[0, 1], [4, 2]], [[1, 2], [1, 1]]) == [
+        [(5, 1.0), *((item, 2 * score) for item, score in long)],
+        [*long[::-1], (6, 2.0)],
+    ]
 
 
 def test_keys_of_a_large_code_space_are_found():

@@ -98,10 +98,10 @@ def postings(index: Index, row: int) -> dict[int, np.float32]:
 
 
 def sum_of_postings(index: Index, rows: np.ndarray, weights: np.ndarray, item: int) -> np.float32:
-    """The item's weighted postings, added from the largest down."""
+    """The item's weighted postings, added in the order of the lists."""
     lists = zip(rows.tolist(), weights, strict=True)
     found = [weight * postings(index, row).get(item, np.float32(0)) for row, weight in lists]
-    return functools.reduce(np.add, sorted(found, reverse=True), np.float32(0))
+    return functools.reduce(np.add, found, np.float32(0))
 
 
 def sparse_score(index: Index, query: Tokens, item: int) -> np.float32:

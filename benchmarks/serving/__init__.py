@@ -1,0 +1,1 @@
+"""Serving side by side: SparCode's servable and what else retrieves candidates, on one world."""
