@@ -36,6 +36,7 @@ from beam_index.screening import screen_queries, tally, without_bad_items
 from beam_index.updates import with_updates
 from protos.artifact import MANIFEST, new_artifact, read_manifest
 from protos.errors import UserError, run_cli
+from protos.query_inputs import QueryInput, query_inputs
 
 # What Beam says when a worker's connection ends in mid-work.
 _WORKER_GONE = "Channel closed prematurely"
@@ -115,7 +116,7 @@ def run_here(argv: Sequence[str]) -> Report:
     start = time.monotonic()
     export = read_manifest(options.model, EXPORT_FORMAT)
     _require_replaceable(options.output)
-    measured_by = _measured_by(options)
+    measured_by = _measured_by(options, query_inputs(export["model"]))
     with new_artifact(options.output) as directory, tempfile.TemporaryDirectory() as scratch:
         plan = make_plan(undecided(options), export, directory, journal=os.path.join(scratch, "journal"))
         plan = without_bad_items(plan, options.max_bad_share)
@@ -136,7 +137,7 @@ def run_here(argv: Sequence[str]) -> Report:
     return Report(options.output, manifest, pairs, seconds, quality, budget)
 
 
-def _measured_by(options: BuildOptions) -> CheckOptions | None:
+def _measured_by(options: BuildOptions, inputs: Sequence[QueryInput]) -> CheckOptions | None:
     """By what the index will be measured; None if that is not asked for, or there are no queries and it need not be.
 
     Raises:
@@ -144,7 +145,7 @@ def _measured_by(options: BuildOptions) -> CheckOptions | None:
     """
     if not options.quality_queries or not (options.queries.exists() or options.min_fidelity or options.max_bytes):
         return None
-    require_queries(options.queries)
+    require_queries(options.queries, inputs)
     one_thread_per_op()  # Scored in this process, by whatever workers the lists are made: before it starts TensorFlow.
     return CheckOptions(options.queries, options.quality_queries)
 

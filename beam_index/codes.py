@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from beam_index.counters import COUNTERS, QUERIES_ENCODED
-from beam_index.histories import sound
 from beam_index.plan import Plan
-from beam_index.saved_model import SavedModel
-
-# Histories encoded together, always in this shape (see geometry.py).
-BATCH_QUERIES = 256
-
-History = list[str]
+from beam_index.query_columns import column_names
+from beam_index.query_encoder import Encoder, Queries, batches, load_encoder
 
 
 class Codes(beam.PTransform):
@@ -37,9 +30,9 @@ class Codes(beam.PTransform):
         return (
             begin
             # pa.Table, a row group of the file
-            | "Read" >> beam.io.ReadFromParquetBatched(self._plan.queries, columns=["history"])
-            # list of 1 .. BATCH_QUERIES histories
-            | "Batch" >> beam.FlatMap(batches)
+            | "Read" >> beam.io.ReadFromParquetBatched(self._plan.queries, columns=column_names(self._plan.inputs))
+            # Queries, 1 .. BATCH_QUERIES of them
+            | "Batch" >> beam.FlatMap(batches, self._plan.inputs)
             | "Spread" >> beam.Reshuffle()
             # [k] int64, ascending: the keys of a batch
             | "Encode" >> beam.ParDo(EncodeKeys(self._plan))
@@ -48,43 +41,26 @@ class Codes(beam.PTransform):
         )
 
 
-def batches(table: pa.Table) -> Iterator[list[History]]:
-    """Cuts the sound histories of a table with a column `history` into batches."""
-    for batch in table.to_batches(max_chunksize=BATCH_QUERIES):
-        histories = batch.column("history")
-        if kept := histories.filter(pa.array(sound(histories))).to_pylist():
-            yield kept
-
-
-def pad(histories: list[History | None]) -> np.ndarray:
-    """`[BATCH_QUERIES, H]` of ids, "" where there are none; H is the longest history's length, at least 1."""
-    cleaned = [[item or "" for item in history or ()] for history in histories]
-    width = max(1, *map(len, cleaned))
-    cleaned += [[]] * (BATCH_QUERIES - len(cleaned))
-    return np.array([history + [""] * (width - len(history)) for history in cleaned], dtype=object)
-
-
 class EncodeKeys(beam.DoFn):
-    """A batch of histories to the distinct code keys of their tokens; keys of ready lists, and no key, are left out."""
+    """A batch of queries to the distinct code keys of their tokens; keys of ready lists, and no key, are left out."""
 
     def __init__(self, plan: Plan) -> None:
-        self._model = plan.model
-        self._space = plan.space
+        self._plan = plan
         self._shared = Shared()
 
     def setup(self) -> None:
         """Loads the query model, once a process."""
         self._keys = self._shared.acquire(self._load)
 
-    def _load(self) -> Callable:
-        return SavedModel(os.path.join(self._model, "query")).signature(["history"], ["keys"])
+    def _load(self) -> Encoder:
+        return load_encoder(self._plan.model, self._plan.inputs, ["keys"])
 
-    def process(self, histories: list[History]) -> Iterator[np.ndarray]:
+    def process(self, queries: Queries) -> Iterator[np.ndarray]:
         """Yields `[k]` int64, ascending."""
-        (keys,) = self._keys(pad(histories))
-        Metrics.counter(COUNTERS, QUERIES_ENCODED).inc(len(histories))
-        keys = np.unique(keys[: len(histories)])
-        yield keys[(keys >= 0) & (keys < self._space.size)]
+        (found,) = self._keys(queries)
+        Metrics.counter(COUNTERS, QUERIES_ENCODED).inc(len(found))
+        keys = np.unique(found)
+        yield keys[(keys >= 0) & (keys < self._plan.space.size)]
 
 
 class UnionOfKeys(beam.CombineFn):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
+from beam_index.one_query import one_query
 from beam_index.plan import EXPORT_FORMAT
 from beam_index.search_engine.query import DEFAULT_SIZE, Query
 from protos.artifact import read_manifest
@@ -22,12 +24,17 @@ given as a history, or as the keys and weights that the query model gave for it.
 _EPILOG = """\
 examples:
   python -m beam_index.fill_query --export engine --model run/export --history 1,260,1196
+  python -m beam_index.fill_query --export engine --model run/export --history 1,260 \\
+      --features '{"rating": [4.5, null], "job": "cook"}'
   python -m beam_index.fill_query --export engine --keys 12,70,-1 --weights 1,1,0 --seen 1,260
 """
 _Value = TypeVar("_Value")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def of_history(query: Query, model: pathlib.Path, history: Sequence[str], size: int) -> dict[str, Any]:
+def of_history(
+    query: Query, model: pathlib.Path, history: Sequence[str], size: int, features: Mapping[str, Any] = NOTHING
+) -> dict[str, Any]:
     """The request of a history, whose items are not to be returned.
 
     Args:
@@ -35,9 +42,14 @@ def of_history(query: Query, model: pathlib.Path, history: Sequence[str], size: 
       model: directory of the exported model that it was made from.
       history: item ids, oldest first.
       size: most items to return.
+      features: what the query brings beside its history, by name: of events a list, a value for each; what is
+        left out or None is missing.
+
+    Raises:
+      UserError: the model knows no feature of a name, or a value contradicts what is declared of it.
     """
     encode = tf.saved_model.load(str(model / "query")).signatures["serving_default"]
-    outputs = encode(history=tf.constant([list(history)], tf.string, (1, len(history))))
+    outputs = encode(**{name: tf.constant(array) for name, array in one_query(model, history, features).items()})
     keys, weights, distances = (outputs[name][0].numpy() for name in ("keys", "weights", "distances"))
     return query.fill(query.nearest_listed(keys.tolist(), distances), weights.tolist(), history, size)
 
@@ -48,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
     query = Query.load(known.export)
     if known.history is not None:
         _require_same_model(query, known)
-        body = of_history(query, known.model, known.history, known.size)
+        body = of_history(query, known.model, known.history, known.size, known.features)
     else:
         body = query.fill(known.keys, known.weights, known.seen, known.size)
     print(json.dumps(body, ensure_ascii=False))
@@ -78,6 +90,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=directory, help="the exported model, for --history")
     parser.add_argument("--history", type=_listed(str), metavar="ID,...", help="item ids, oldest first; not returned")
+    parser.add_argument(
+        "--features",
+        type=_object,
+        default=NOTHING,
+        metavar="JSON",
+        help="what the query brings beside --history, by name: of events a list, a value for each; null is missing",
+    )
     parser.add_argument("--keys", type=_listed(int), metavar="KEY,...", help="of the query; -1 is no key")
     parser.add_argument("--weights", type=_listed(float), metavar="WEIGHT,...", help="one a key")
     parser.add_argument("--seen", type=_listed(str), default=[], metavar="ID,...", help="item ids not to return")
@@ -95,6 +114,16 @@ def _listed(kind: Callable[[str], _Value]) -> Callable[[str], list[_Value]]:
 
     read.__name__ = f"list of {kind.__name__}"  # what argparse calls it in errors
     return read
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(text)
+    return found
+
+
+_object.__name__ = "JSON object"  # what argparse calls it in errors
 
 
 if __name__ == "__main__":

@@ -193,8 +193,8 @@ def _parser() -> argparse.ArgumentParser:
         "--queries",
         type=pathlib.Path,
         metavar="FILE",
-        help="parquet file with a column history (lists of item ids), for observed codes and for measuring the index"
-        " (default: the export's)",
+        help="parquet file with a column history (lists of item ids) and one for each feature that queries bring, for"
+        " observed codes and for measuring the index (default: the export's)",
     )
     parser.add_argument(
         "--no_block", dest="block", action="store_false", help="no completion block: the servable's sums are sparse"

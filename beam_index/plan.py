@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_index.dead_letters import DeadLetter
 from beam_index.geometry import Span, call_codes, chunk_count, span_count, tile_count
 from beam_index.limits import require_block_fits
 from beam_index.options import FEW_CODES, BuildOptions
-from beam_index.parquet import is_list_of, open_parquet
+from beam_index.parquet import open_parquet
+from beam_index.query_columns import open_queries, where
 from beam_index.ready_lists import check_ready_lists
 from protos.codes import CodeSpace
 from protos.errors import UserError
+from protos.query_inputs import QueryInput, query_inputs
 
 EXPORT_FORMAT = "sparcode.export/2"
 
@@ -45,6 +46,7 @@ class Plan:
 
     Attributes:
       model: directory of the export.
+      fingerprint: of the export.
       directory: where the files go; under a temporary name until the index is whole.
       num_items: items of the catalogue.
       space: the model's codes.
@@ -62,7 +64,8 @@ class Plan:
       updatable: whether the index keeps its ranks.
       base: what an update starts from; None: the index is built in full.
       digests: of each tile's items, where the index is updatable or an update; see updates.py.
-      queries: parquet file of the histories whose codes are scored; None: all codes of the space.
+      queries: parquet file of the queries whose codes are scored; None: all codes of the space.
+      inputs: what queries bring beside their histories.
       block: whether to write the completion block.
       num_shards: files of posting lists, and at most as many of the block.
       journal: file in which workers say what they have done (see progress.py).
@@ -79,6 +82,7 @@ class Plan:
     block: bool
     num_shards: int
     journal: str
+    inputs: tuple[QueryInput, ...] = ()
     call_codes: int = call_codes(0)
     removed: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int32))
     bad_items: tuple[DeadLetter, ...] = ()
@@ -90,6 +94,7 @@ class Plan:
     updatable: bool = False
     base: Base | None = None
     digests: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @property
     def is_exhaustive(self) -> bool:
@@ -143,20 +148,21 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
       journal: see Plan.
 
     Raises:
-      UserError: the model needs more than histories, the queries are needed and will not do, the block
-        would be too large, or too many ready lists contradict their contract.
+      UserError: the queries are needed and will not do, the block would be too large, or too many ready lists
+        contradict their contract.
     """
     model = export["model"]
-    _require_plain_queries(model.get("features", {}))
+    inputs = query_inputs(model)
     space = CodeSpace(model["num_slots"], model["num_codebooks"], model["num_codewords"])
     observed = options.codes == "observed" or (options.codes == "auto" and space.size > FEW_CODES)
     if observed:
-        _require_histories(options.queries)
+        _require_queries(options.queries, inputs)
     elif options.block:
         require_block_fits(chunk_count(space.size), span_count(model["num_items"]))
     ready = check_ready_lists(options.model, space, model["num_items"], options.max_bad_share)
     return Plan(
         model=str(options.model),
+        fingerprint=export["fingerprint"],
         directory=str(directory),
         num_items=model["num_items"],
         space=space,
@@ -172,6 +178,7 @@ def make_plan(options: BuildOptions, export: Mapping[str, Any], directory: pathl
         candidates=options.candidates,
         updatable=options.updatable,
         queries=str(options.queries) if observed else None,
+        inputs=inputs,
         block=options.block,
         num_shards=options.num_shards,
         journal=journal,
@@ -197,25 +204,8 @@ def _removed_rows(model: pathlib.Path) -> np.ndarray:
         return np.flatnonzero(file.read(columns=["removed"])["removed"].to_numpy()).astype(np.int32)
 
 
-def _require_plain_queries(features: Mapping[str, Any]) -> None:
-    """Raises UserError for a model whose queries bring more than a history."""
-    needed = [feature["name"] for place in ("events", "users") for feature in features.get(place, ())]
-    if needed:
-        raise UserError(
-            f"the model's queries need {', '.join(needed)} beside the history (features.events and features.users),"
-            " which neither the index build nor the servable takes yet; train without them to serve it"
-        )
-
-
-def _require_histories(path: pathlib.Path) -> None:
-    """Raises UserError unless `path` is a parquet file with a column history of lists of strings and rows in it."""
-    where = f"queries file {path} (--queries)"
-    with open_parquet(path, where, "the codes to score are those of its histories") as file:
-        schema, num_rows = file.schema_arrow, file.metadata.num_rows
-    if "history" not in schema.names:
-        raise UserError(f"{where} has the columns {schema.names}; expected a column 'history'")
-    kind = schema.field("history").type
-    if not is_list_of(kind, pa.string()):
-        raise UserError(f"{where}: column 'history' is {kind}; expected list<string>")
-    if num_rows == 0:
-        raise UserError(f"{where} has no rows; at least one history is needed to observe codes")
+def _require_queries(path: pathlib.Path, inputs: Sequence[QueryInput]) -> None:
+    """Raises UserError unless `path` is a file of queries, with all that they bring, and rows in it."""
+    with open_queries(path, inputs, "the codes to score are those of its queries") as file:
+        if file.metadata.num_rows == 0:
+            raise UserError(f"{where(path)} has no rows; at least one history is needed to observe codes")

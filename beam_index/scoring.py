@@ -20,6 +20,9 @@ Parts = tuple[np.ndarray, ...]
 # Items' parts that are kept for the next chunk of codes.
 _CACHE_BYTES = 256 << 20
 
+_SHARING = threading.Lock()
+_shared: dict[tuple, Scorer] = {}
+
 
 class Scorer:
     """The export's scorer. One serves all threads of a process.
@@ -111,6 +114,16 @@ class Scorer:
             f"the scorer of {self._plan.model} gave {scores[code, column]} for {pair}; scores must be finite:"
             " look for weights that diverged in training, and export the model again"
         )
+
+
+def shared_scorer(plan: Plan) -> Scorer:
+    """The scorer of a plan, loaded once a process and kept for the steps of a build that follow one another."""
+    key = plan.model, plan.fingerprint, plan.removed.tobytes()
+    with _SHARING:
+        if key not in _shared:
+            _shared.clear()
+            _shared[key] = Scorer(plan)
+        return _shared[key]
 
 
 def cut(parts: Parts, at: slice | np.ndarray) -> Parts:

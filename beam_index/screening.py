@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from beam_index.dead_letters import DeadLetter, Source, Tally, require_few
 from beam_index.files import lost_records
 from beam_index.geometry import tile_span
-from beam_index.histories import bad_histories
 from beam_index.plan import Plan
+from beam_index.query_faults import bad_queries
 from beam_index.ready_checks import CURE
-from beam_index.scoring import Scorer
+from beam_index.scoring import shared_scorer
 from protos.errors import UserError
 
 KIND = "item"
@@ -39,27 +39,27 @@ def without_bad_items(plan: Plan, max_bad_share: float) -> Plan:
 
 
 def screen_queries(plan: Plan, max_bad_share: float) -> list[DeadLetter]:
-    """The bad histories of the queries whose codes are observed.
+    """The bad ones of the queries whose codes are observed.
 
     Raises:
       UserError: more than `max_bad_share` of them are bad, or all.
     """
     if plan.queries is None:
         return []
-    letters = list(bad_histories(plan.queries))
+    letters = list(bad_queries(plan.queries, plan.inputs))
     source = Source(f"queries file {plan.queries} (--queries)", "mend them, or raise --max_bad_share")
     require_few(letters, _rows(plan.queries), max_bad_share, source)
     return letters
 
 
-def tally(plan: Plan, ready_lists: int, queries: int, bad_queries: int) -> dict[str, dict[str, int]]:
+def tally(plan: Plan, ready_lists: int, queries: int, bad: int) -> dict[str, dict[str, int]]:
     """Holds what came in against what was used; by kind.
 
     Args:
       plan: of the build.
       ready_lists: that the files of the index hold.
       queries: that the workers have encoded.
-      bad_queries: histories left out.
+      bad: queries left out.
 
     Raises:
       UserError: a record is missing.
@@ -69,7 +69,7 @@ def tally(plan: Plan, ready_lists: int, queries: int, bad_queries: int) -> dict[
     lists = Tally(_rows(os.path.join(plan.model, "lists.parquet")), ready_lists, len(plan.bad_lists))
     tallies = {"items": items, "ready_lists": lists}
     if plan.queries is not None:
-        tallies["queries"] = Tally(_rows(plan.queries), queries, bad_queries)
+        tallies["queries"] = Tally(_rows(plan.queries), queries, bad)
     for name, found in tallies.items():
         if not found.adds_up:
             raise lost_records(f"of {found.found:,} {name}, {found.used:,} were used and {found.bad:,} are bad")
@@ -78,7 +78,7 @@ def tally(plan: Plan, ready_lists: int, queries: int, bad_queries: int) -> dict[
 
 def _bad_items(plan: Plan) -> Iterator[tuple[int, float]]:
     """(row, what is not finite) of items that are not removed anyway."""
-    scorer = Scorer(plan)
+    scorer = shared_scorer(plan)
     if not scorer.has_stages:  # then only scores tell, see Scorer.require_finite
         return
     for tile in range(plan.num_tiles):

@@ -13,7 +13,7 @@ from beam_index.block import TilePart, quantize
 from beam_index.geometry import Span, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import RunningBest, stacked
-from beam_index.scoring import Parts, Scorer, cut
+from beam_index.scoring import Parts, cut, shared_scorer
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class TileScorer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.scorer = Scorer(plan)
+        self.scorer = shared_scorer(plan)
         # A call runs in its caller's thread (see SavedModel), so the cores are filled by many calls.
         self.callers = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="score")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from beam_index.geometry import tile_span
 from beam_index.plan import Base, Plan
-from beam_index.scoring import Scorer
+from beam_index.scoring import shared_scorer
 from protos.artifact import read_manifest
 from protos.errors import UserError
 
@@ -52,7 +52,7 @@ def with_updates(plan: Plan, base: pathlib.Path | None, format_name: str, export
 
 def tile_digests(plan: Plan) -> list[str]:
     """SHA-256 of what each tile's scores depend on: its items' parts, and which of them are removed."""
-    scorer = Scorer(plan)
+    scorer = shared_scorer(plan)
     scorer.require_stages("updates need")
     digests = []
     for tile in range(plan.num_tiles):

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.served import ServedRanker
 from pipeline.steps import build_index, export_servable, served
 from protos.errors import run_cli
-from serving.client import RecommendClient
 from trainer import config as configuration
 from trainer.baselines import Popularity
 from trainer.config import Config
@@ -80,7 +80,7 @@ def read_data(source: str | None) -> Interactions:
     return load(str(directory))
 
 
-def show_users(parts: Split, ranker_client: RecommendClient, count: int) -> None:
+def show_users(parts: Split, ranker: ServedRanker, count: int) -> None:
     """Prints what some users saw last beside what is recommended to them."""
     catalogue = parts.catalogue
     titles = dict(zip(catalogue.item_id, catalogue.title, strict=True))
@@ -88,13 +88,14 @@ def show_users(parts: Split, ranker_client: RecommendClient, count: int) -> None
     picked = [len(queries.histories) * place // count for place in range(count)]
     for place in picked:
         history = [catalogue.item_id[row] for row in queries.histories[place]]
-        answer = ranker_client.recommend([history])[0]
+        answers = ranker.answers(queries.histories[place : place + 1])
         print(f"\n   user {parts.user_ids[queries.users[place]]}")
         print(f"   {'saw last':<45}   recommended")
         last = [titles[item] for item in history[::-1][:_SHOWN_ITEMS]]
         last += [""] * (_SHOWN_ITEMS - len(last))
-        for seen, item, score in zip(last, answer.item_ids, answer.scores, strict=False):
-            print(f"   {seen[:45]:<45}   {titles[item][:45]:<45} {score:8.3f}")
+        valid = answers["valid"][0]
+        for seen, item, score in zip(last, answers["item_ids"][0][valid], answers["scores"][0][valid], strict=False):
+            print(f"   {seen[:45]:<45}   {titles[item.decode()][:45]:<45} {score:8.3f}")
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -159,7 +160,7 @@ class Demo:
                 export_servable(export_dir, index_dir, base, sums)
             with (
                 self.stages.stage(f"evaluate through the served model ({sums})"),
-                served(base, self.parts.catalogue.item_id) as ranker,
+                served(base, self.parts) as ranker,
             ):
                 self._score(name, ranker)
                 if name == "sparcode_served":
@@ -167,7 +168,7 @@ class Demo:
                     self.metrics["p50_ms"] = round(
                         ranker.median_latency_ms(self.queries.histories[:_TIMED_REQUESTS]), 3
                     )
-                    show_users(self.parts, ranker.client, _SHOWN_USERS)
+                    show_users(self.parts, ranker, _SHOWN_USERS)
 
 
 def run(interactions: Interactions, config: Config, output: pathlib.Path, stages: Stages) -> dict[str, Any]:

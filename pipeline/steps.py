@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
 from beam_index import build as index_build
 from pipeline.served import ServedRanker
+from protos.artifact import MANIFEST
+from protos.query_inputs import query_inputs
 from serving import export as serving_export
 from serving.client import RecommendClient
 from serving.server import EmbeddedServer
+from trainer.data.splits import Split
 
 _MODEL_NAME = "sparcode"
 _TIMEOUT_SECONDS = 60
@@ -28,10 +32,16 @@ def export_servable(export_dir: pathlib.Path, index_dir: pathlib.Path, base: pat
 
 
 @contextlib.contextmanager
-def served(base: pathlib.Path, item_ids: Sequence[str]) -> Iterator[ServedRanker]:
-    """Serves what is under a base path over gRPC while the block runs; yields a ranker that asks it."""
+def served(base: pathlib.Path, parts: Split) -> Iterator[ServedRanker]:
+    """Serves version 1 under a base path over gRPC while the block runs; yields a ranker that asks it.
+
+    Args:
+      base: as `export_servable` filled it.
+      parts: the data of the model, from which queries bring what the model takes beside histories.
+    """
+    manifest = json.loads((base / "1" / serving_export.EXTRA / MANIFEST).read_text())
     with (
         EmbeddedServer(model_base_path=base, model_name=_MODEL_NAME, port=0) as server,
         RecommendClient(server.address, _MODEL_NAME, timeout=_TIMEOUT_SECONDS) as client,
     ):
-        yield ServedRanker(client, item_ids)
+        yield ServedRanker(client, parts.catalogue.item_id, query_inputs(manifest["model"]), parts.columns())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import keyword
 import pathlib
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import yaml
 
 from protos.codes import CodeSpace
 from protos.errors import UserError
+from protos.query_inputs import RESERVED_NAMES
 
 PRESETS = pathlib.Path(__file__).with_name("presets")
 DEFAULT_PRESET = "default"
@@ -373,9 +375,14 @@ class FeaturesConfig:
             _require(len(set(names)) == len(names), f"{where} name a column twice: {', '.join(names)}")
         for feature in self.context:
             _require(
-                feature.name.isidentifier() and feature.name != "history",
-                f"feature {feature.name!r} of events or users cannot name an input of a query beside 'history': rename"
-                " the column to letters, digits and underscores",
+                feature.name.isidentifier() and not keyword.iskeyword(feature.name),
+                f"feature {feature.name!r} of events or users cannot name an input of a query: rename the column to"
+                " letters, digits and underscores, and no word of Python's",
+            )
+            _require(
+                feature.name not in RESERVED_NAMES,
+                f"feature {feature.name!r} of events or users cannot name an input of a query, which has another of"
+                f" that name: rename the column to none of {', '.join(RESERVED_NAMES)}",
             )
         _require(0 <= self.id_dropout < 1, f"features.id_dropout is {self.id_dropout}; it must be in [0, 1)")
         _require(

@@ -17,9 +17,11 @@ import tensorflow as tf
 
 from protos.artifact import new_artifact, write_manifest
 from protos.errors import UserError
+from protos.query_inputs import HISTORY, QueryInput
 from trainer.ensemble import AnySparCode, side_by_side
+from trainer.exported_queries import SampleQueries, write_queries
 from trainer.exported_scorer import ScorerModule
-from trainer.features.serving import input_specs, input_vectors
+from trainer.features.serving import input_specs, input_vectors, inputs_of
 from trainer.layers.tokenizers import PADDING
 from trainer.memory import no_lists
 from trainer.sequence_model import SequenceModel
@@ -29,8 +31,6 @@ _VOCABULARY = "item_ids.txt"
 NO_KEY = -1
 # Lists of a row group of lists.parquet, which readers hold one at a time.
 _LISTS_A_GROUP = 4096
-# Stands for a target outside the catalogue, which has no id here: it counts as a target that every answer misses.
-_UNKNOWN_ID = ""
 
 
 class QueryModule(tf.Module):
@@ -59,9 +59,8 @@ class QueryModule(tf.Module):
             ),
             default_value=PADDING,
         )
-        signature = tf.TensorSpec([None, None], tf.string, name="history")
-        first = model.members[0]
-        context = input_specs(first.event_features, 2) | input_specs(first.user_features, 1)
+        signature = tf.TensorSpec([None, None], tf.string, name=HISTORY)
+        context = input_specs(_query_inputs(model))
         if context:
             encode = tf.function(lambda history, **inputs: self._encode(model, history, inputs))
             self.signature = encode.get_concrete_function(history=signature, **context)
@@ -118,19 +117,16 @@ class QueryModule(tf.Module):
 def export(
     model: AnySparCode,
     catalogue: dict[str, Sequence[Any]],
-    queries: Sequence[np.ndarray],
+    queries: SampleQueries | Sequence[np.ndarray],
     directory: str | os.PathLike[str],
-    relevant: Sequence[np.ndarray] | None = None,
 ) -> pathlib.Path:
     """Writes the export of a trained model.
 
     Args:
       model: with its codebooks active.
       catalogue: columns item_id, title, genres and any others, one entry a row.
-      queries: histories (rows, oldest first) whose codes an index of observed codes covers.
+      queries: whose codes an index of observed codes covers; of histories alone nothing else is known.
       directory: where to; replaced as a whole when the export is complete.
-      relevant: for each query the rows that came next, by which an index is judged, -1 for items outside the
-        catalogue; none for queries that judge nothing. None: no query judges.
 
     Raises:
       UserError: the codebooks were never started, or an item id cannot stand on a line of its own.
@@ -152,22 +148,11 @@ def export(
         _save_models(model, ids, building)
         pq.write_table(_ready_lists(model), building / "lists.parquet", row_group_size=_LISTS_A_GROUP)
         pq.write_table(pa.table(dict(catalogue)), building / "items.parquet")
-        pq.write_table(_queries(queries, relevant, ids), building / "queries.parquet")
+        sample = queries if isinstance(queries, SampleQueries) else SampleQueries(queries)
+        write_queries(building / "queries.parquet", sample, ids, _query_inputs(model))
         versions = {"tensorflow": tf.__version__, "sparcode": metadata.version("sparcode")}
         write_manifest(building, FORMAT, model=_describe(model), versions=versions)
     return directory
-
-
-def _queries(histories: Sequence[np.ndarray], relevant: Sequence[np.ndarray] | None, ids: Sequence[str]) -> pa.Table:
-    """One row a query: history and relevant, lists of item ids."""
-    targets = relevant if relevant is not None else [()] * len(histories)
-    if len(targets) != len(histories):
-        raise ValueError(f"there are {len(histories)} queries and targets of {len(targets)}; expected one each")
-    columns = {
-        "history": [[ids[row] for row in rows] for rows in histories],
-        "relevant": [[ids[row] if row >= 0 else _UNKNOWN_ID for row in rows] for rows in targets],
-    }
-    return pa.table({name: pa.array(values, pa.list_(pa.string())) for name, values in columns.items()})
 
 
 def check_ids(ids: Sequence[str]) -> None:
@@ -205,6 +190,11 @@ def _nested(offsets: np.ndarray, values: np.ndarray, kind: pa.DataType) -> pa.Li
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, kind))
 
 
+def _query_inputs(model: AnySparCode) -> tuple[QueryInput, ...]:
+    """What queries bring beside their histories, to every member."""
+    return inputs_of(model.members[0].event_features, model.members[0].user_features)
+
+
 def _scorer_digest(model: AnySparCode) -> str:
     """SHA-256 of all that scores depend on beside the items."""
     digest = hashlib.sha256()
@@ -231,4 +221,5 @@ def _describe(model: AnySparCode) -> dict[str, Any]:
         "max_history": model.config.data.max_history,
         "num_events": 0 if model.event_lists is None else model.config.num_events,
         "features": dataclasses.asdict(model.config.features),
+        "query_inputs": [each.as_json() for each in _query_inputs(model)],
     }

@@ -22,6 +22,7 @@ from trainer.data.splits import EvaluationQueries, Split, split
 from trainer.ensemble import AnySparCode, Ensemble, put_together
 from trainer.evaluation import evaluate
 from trainer.export import export
+from trainer.exported_queries import SampleQueries
 from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
 from trainer.ranking import ModelRanker
@@ -146,42 +147,43 @@ def _claim(job_dir: pathlib.Path, config: Config, parts: Split) -> None:
 
 
 def _checksum(parts: Split, config: Config) -> str:
-    """SHA-256 of what training sees: the catalogue's ids and declared columns, and every user's events."""
+    """SHA-256 of what training sees: the catalogue's ids, every user's events, and the declared columns."""
     digest = hashlib.sha256("\n".join(parts.catalogue.item_id).encode())
     for events in (*parts.train, *parts.validation):
         digest.update(np.int64(len(events)).tobytes() + events.astype("<i4").tobytes())
-    columns = parts.catalogue.columns()
-    for name in (feature.name for feature in config.features.items if feature.name in columns):
-        digest.update(pa.record_batch({name: columns[name]}).serialize())
+    columns, declared = parts.columns(), config.features
+    for place in ("items", "events", "users"):
+        found = getattr(columns, place)
+        for name in (feature.name for feature in getattr(declared, place) if feature.name in found):
+            digest.update(pa.record_batch({name: found[name]}).serialize())
     return digest.hexdigest()
 
 
-def indexed_queries(parts: Split, config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Histories whose codes an index of observed codes covers: each user's whole ones and random prefixes.
+def indexed_queries(parts: Split, config: Config) -> SampleQueries:
+    """Queries whose codes an index of observed codes covers: each user's whole history and random prefixes of it.
 
-    Returns:
-      The histories, and for each the validation events that came next: those of the user where the history is
-      all of training, none where it is something else. A history with such events is whole, since none of its
-      items may be answered; of others, the events that the model sees are enough.
+    A query is judged by the validation events that came next: those of the user where its history is all of
+    training, none where it is something else. A history with such events is whole, since none of its items may be
+    answered; of others, the events that the model sees are enough.
     """
     rng = np.random.default_rng(config.training.seed)
-    nothing = np.zeros(0, np.int32)
-    queries, relevant = [], []
-    for train_events, validation_events in zip(parts.train, parts.validation, strict=True):
-        if not len(train_events):
+    known, window = parts.known_histories(), config.data.max_history
+    pieces, relevant = [], []
+    for user, (train_events, validation_events) in enumerate(zip(parts.train, parts.validation, strict=True)):
+        whole = len(train_events)
+        if not whole:
             continue
-        known = validation_events[validation_events >= 0]
-        ends = rng.integers(0, len(train_events), min(config.data.indexed_prefixes, len(train_events)))
-        others = [np.concatenate([train_events, known]), *(train_events[:end] for end in np.unique(ends))]
-        queries += [train_events, *(query[-config.data.max_history :] for query in others)]
-        relevant += [validation_events, *([nothing] * len(others))]
-    return queries, relevant
+        prefixes = np.unique(rng.integers(0, whole, min(config.data.indexed_prefixes, whole)))
+        ends = [len(known.rows[user]), *prefixes]
+        pieces += [(user, 0, whole), *((user, max(0, end - window), end) for end in ends)]
+        relevant += [validation_events, *([np.zeros(0, np.int32)] * len(ends))]
+    return SampleQueries(known.cut(pieces), relevant, parts.columns())
 
 
 def export_trained(trained: Trained, parts: Split, directory: pathlib.Path) -> pathlib.Path:
     """Exports a trained SparCode with its catalogue and sample queries."""
-    queries, relevant = indexed_queries(parts, trained.model.config)
-    return export(trained.model, parts.catalogue.columns(), queries, directory, relevant)
+    queries = indexed_queries(parts, trained.model.config)
+    return export(trained.model, parts.catalogue.columns(), queries, directory)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,12 +12,13 @@ import numpy as np
 from beam_index.budget.choice import Budget, Candidate, ranked
 from beam_index.budget.contest import Contest
 from beam_index.budget.sizes import Sizes, sizes_of
-from beam_index.codes import EncodeKeys, batches
+from beam_index.codes import EncodeKeys
 from beam_index.files import RECORDS
 from beam_index.options import BuildOptions
-from beam_index.parquet import open_parquet
 from beam_index.plan import Plan
 from beam_index.quality.check import CheckOptions
+from beam_index.query_columns import column_names, open_queries
+from beam_index.query_encoder import batches
 from protos.errors import UserError
 
 # Tried where --score_bits is not given.
@@ -103,8 +104,8 @@ def _code_keys(plan: Plan) -> np.ndarray:
         return np.arange(plan.space.size)
     encoder, keys = EncodeKeys(plan), np.empty(0, np.int64)
     encoder.setup()
-    with open_parquet(pathlib.Path(plan.queries), f"queries file {plan.queries} (--queries)", "expected codes") as file:
+    with open_queries(pathlib.Path(plan.queries), plan.inputs, "expected codes") as file:
         for group in range(file.num_row_groups):
-            for histories in batches(file.read_row_group(group, columns=["history"])):
-                keys = np.union1d(keys, *encoder.process(histories))
+            for queries in batches(file.read_row_group(group, columns=column_names(plan.inputs)), plan.inputs):
+                keys = np.union1d(keys, *encoder.process(queries))
     return keys

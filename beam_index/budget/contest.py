@@ -41,11 +41,11 @@ class Contest:
           code_keys: `[C]` int64, ascending, of all codes that get a list.
         """
         model = pathlib.Path(plan.model)
-        sample, catalogue = read_sample(options.queries, options.limit), read_catalogue(model)
+        sample, catalogue = read_sample(options.queries, options.limit, plan.inputs), read_catalogue(model)
         self._plan, self._code_keys, self._cut = plan, code_keys, max(options.cuts)
         self._indexed = frozenset(code_keys.tolist())
         self._queries_file = options.queries
-        self._encoded = encode(model, sample.histories)
+        self._encoded = encode(plan, sample.queries)
         self._seen = catalogue.rows(sample.histories)
         self._relevant = catalogue.rows(sample.relevant)
         self._by_targets = any(map(len, self._relevant))

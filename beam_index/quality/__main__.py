@@ -35,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
         "--queries",
         type=pathlib.Path,
         metavar="FILE",
-        help="parquet file with a column history and, for real targets, relevant (default: the export's)",
+        help="parquet file with a column history, one for each feature that queries bring, and, for real targets,"
+        " relevant (default: the export's)",
     )
     parser.add_argument(
         "--output", type=pathlib.Path, default=".", metavar="DIR", help="where the report goes (default: here)"

@@ -80,9 +80,9 @@ def plan_of(model: pathlib.Path, index: pathlib.Path) -> Plan:
 def measure(plan: Plan, options: CheckOptions) -> Quality:
     """Measures the index in the files at `plan.directory`; see `check`."""
     model = pathlib.Path(plan.model)
-    sample = read_sample(options.queries, options.limit)
+    sample = read_sample(options.queries, options.limit, plan.inputs)
     catalogue = read_catalogue(model)
-    encoded = encode(model, sample.histories)
+    encoded = encode(plan, sample.queries)
     overview, lists, found = look_up(plan, encoded)
     world = make_world(plan, encoded, found, overview, lists)
     answers = replay(Query(encoded, found.keys, catalogue.rows(sample.histories)), world, max(options.cuts))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from beam_index.codes import BATCH_QUERIES, pad
-from beam_index.saved_model import SavedModel
+from beam_index.plan import Plan
+from beam_index.query_encoder import BATCH_QUERIES, Queries, load_encoder
+from protos.query_inputs import HISTORY
 
 _OUTPUTS = ("keys", "weights", "distances")
 
@@ -33,14 +32,20 @@ class Encoded(NamedTuple):
         return self.distances.shape[1]
 
 
-def encode(model: pathlib.Path, histories: Sequence[list[str]]) -> Encoded:
-    """Encodes histories of public item ids, always in batches of one shape.
+def encode(plan: Plan, queries: Queries) -> Encoded:
+    """Encodes queries, always in batches of one shape.
+
+    Args:
+      plan: whose model encodes.
+      queries: any number of them.
 
     Raises:
-      UserError: the query model does not give what it should.
+      UserError: the query model takes other inputs, or does not give what it should.
     """
-    query = SavedModel(str(model / "query")).signature(["history"], _OUTPUTS)
-    starts = range(0, max(len(histories), 1), BATCH_QUERIES)  # an empty sample, too, has shapes
-    batches = [list(histories[start : start + BATCH_QUERIES]) for start in starts]
-    parts = [[output[: len(batch)] for output in query(pad(batch or [[]]))] for batch in batches]
+    encoder = load_encoder(plan.model, plan.inputs, _OUTPUTS)
+    count = len(queries[HISTORY])
+    starts = range(0, max(count, 1), BATCH_QUERIES)  # an empty sample, too, has shapes
+    parts = [
+        encoder({name: values[start : start + BATCH_QUERIES] for name, values in queries.items()}) for start in starts
+    ]
     return Encoded(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_index.parquet import is_list_of, open_parquet
-from protos.errors import UserError
+from beam_index.query_columns import column_names, open_queries, typed
+from beam_index.query_encoder import Queries
+from beam_index.query_faults import sound_features
+from protos.query_inputs import HISTORY, RELEVANT, QueryInput
 
-HISTORY, RELEVANT = "history", "relevant"
 _CURE = "expected the queries.parquet of an export, or a file like it"
 
 
@@ -21,15 +22,20 @@ class Sample(NamedTuple):
     """Queries of the export, public item ids.
 
     Attributes:
-      histories: of each query, oldest first.
+      queries: their histories, oldest first, and what they bring beside them.
       relevant: of each query, the items that came next; none where that is not known. "" is an item outside the
         catalogue: a target that nothing can hit.
       asked: queries of the file, of which these are a sample.
     """
 
-    histories: list[list[str]]
+    queries: Queries
     relevant: list[list[str]]
     asked: int
+
+    @property
+    def histories(self) -> list[list[str]]:
+        """Of each query, public item ids, oldest first."""
+        return self.queries[HISTORY]
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -51,35 +57,37 @@ def read_catalogue(model: pathlib.Path) -> Catalogue:
     return Catalogue(pq.read_table(model / "items.parquet", columns=["item_id"])["item_id"].to_pylist())
 
 
-def read_sample(path: pathlib.Path, limit: int) -> Sample:
+def read_sample(path: pathlib.Path, limit: int, inputs: Sequence[QueryInput] = ()) -> Sample:
     """Reads up to `limit` queries, the same ones each time.
 
     Queries with targets come first, since they say most; each kind is taken at even distances, so that a file
-    sorted by user gives queries of all of it.
+    sorted by user gives queries of all of it. Of those taken, the ones that bring what contradicts its contract
+    are left out.
 
     Args:
-      path: parquet file with a column `history` and, in newer exports, `relevant`, both list<string>.
+      path: parquet file with a column `history`, a column for each input, and in newer exports `relevant`.
       limit: most queries.
+      inputs: what queries bring beside their histories.
 
     Raises:
       UserError: the file is missing or has no such columns.
     """
-    with _open(path) as file:
-        columns = _columns(path, file.schema_arrow)
-        table = file.read(columns=columns)
-    has_targets = np.zeros(table.num_rows, bool)
-    if RELEVANT in columns:
-        has_targets = np.array(table[RELEVANT].combine_chunks().value_lengths().fill_null(0)) > 0
-    chosen = choose(has_targets, limit)
-    found = table.take(pa.array(chosen))
-    relevant = _strings(found[RELEVANT]) if RELEVANT in columns else [[] for _ in chosen]
-    return Sample(_strings(found[HISTORY]), relevant, table.num_rows)
+    with open_queries(path, inputs, _CURE) as file:
+        names, judging = column_names(inputs), RELEVANT in file.schema_arrow.names
+        has_targets = np.zeros(file.metadata.num_rows, bool)
+        if judging:
+            targets = file.read(columns=[RELEVANT])[RELEVANT].combine_chunks()
+            has_targets = np.array(targets.value_lengths().fill_null(0)) > 0
+        found = _rows(file, choose(has_targets, limit), [*names, RELEVANT] if judging else names)
+    found = found.filter(pa.array(sound_features(found, inputs)))
+    features = {each.name: typed(found[each.name], each).to_pylist() for each in inputs}
+    relevant = _strings(found[RELEVANT]) if judging else [[] for _ in range(len(found))]
+    return Sample({HISTORY: _strings(found[HISTORY]), **features}, relevant, len(has_targets))
 
 
-def require_queries(path: pathlib.Path) -> None:
+def require_queries(path: pathlib.Path, inputs: Sequence[QueryInput]) -> None:
     """Raises UserError where `read_sample` would: before the work that would be lost with it."""
-    with _open(path) as file:
-        _columns(path, file.schema_arrow)
+    open_queries(path, inputs, _CURE).close()
 
 
 def choose(has_targets: np.ndarray, limit: int) -> np.ndarray:
@@ -94,23 +102,16 @@ def _evenly(positions: np.ndarray, limit: int) -> np.ndarray:
     return positions[np.arange(count) * len(positions) // max(count, 1)]
 
 
-def _where(path: pathlib.Path) -> str:
-    return f"queries file {path} (--queries)"
-
-
-def _open(path: pathlib.Path) -> pq.ParquetFile:
-    return open_parquet(path, _where(path), _CURE)
-
-
-def _columns(path: pathlib.Path, schema: pa.Schema) -> list[str]:
-    if HISTORY not in schema.names:
-        raise UserError(f"{_where(path)} has the columns {schema.names}; expected a column {HISTORY!r}; {_CURE}")
-    columns = [name for name in (HISTORY, RELEVANT) if name in schema.names]
-    for name in columns:
-        kind = schema.field(name).type
-        if not is_list_of(kind, pa.string()):
-            raise UserError(f"{_where(path)}: column {name!r} is {kind}; expected list<string>; {_CURE}")
-    return columns
+def _rows(file: pq.ParquetFile, rows: np.ndarray, columns: list[str]) -> pa.Table:
+    """Some rows, ascending, of which no more than a row group is held besides."""
+    parts, first = [file.schema_arrow.empty_table().select(columns)], 0
+    for group in range(file.num_row_groups):
+        stop = first + file.metadata.row_group(group).num_rows
+        here = rows[(rows >= first) & (rows < stop)] - first
+        if len(here):
+            parts.append(file.read_row_group(group, columns).take(pa.array(here)))
+        first = stop
+    return pa.concat_tables(parts)
 
 
 def _strings(column: pa.ChunkedArray) -> list[list[str]]:

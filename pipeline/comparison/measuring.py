@@ -138,7 +138,7 @@ def _served_rows(run: Run, bench: Bench, export: pathlib.Path, facts: dict[str, 
         for sums in SUMS:
             base = pathlib.Path(scratch) / sums
             export_servable(export, index, base, sums)
-            with served(base, bench.parts.catalogue.item_id) as ranker:
+            with served(base, bench.parts) as ranker:
                 measured = _measure(run, f"{run.model}_{sums}", ranker, bench.parts, facts)
                 measured.row["unknown_code_rate"] = ranker.unknown_code_rate
             yield measured

@@ -112,7 +112,7 @@ def points(
         for sums in SUMS:
             base = pathlib.Path(directory) / sums
             export_servable(export, index, base, sums)
-            with served(base, parts.catalogue.item_id) as ranker:
+            with served(base, parts) as ranker:
                 found = evaluate(ranker, queries, METRICS).per_user
             yield Point(sums, size, report.manifest["postings"], lists, block if sums == "completed" else 0, found)
     tf.keras.backend.clear_session()  # a command has many servables

@@ -226,17 +226,6 @@ def test_a_damaged_export_is_refused_before_work_starts(residual_export, tmp_pat
     assert not (tmp_path / "index").exists()
 
 
-def test_a_model_whose_queries_need_more_than_histories_is_refused(residual_export, tmp_path):
-    export = shutil.copytree(residual_export, tmp_path / "export")
-    path = export / "manifest.json"
-    manifest = json.loads(path.read_text())
-    declared = {"items": [{"name": "genres"}], "events": [{"name": "rating"}], "users": [{"name": "age"}]}
-    path.write_text(json.dumps(manifest | {"model": manifest["model"] | {"features": declared}}))
-    with pytest.raises(UserError, match=r"queries need rating, age beside the history.*neither the index build"):
-        build(export, tmp_path / "index")
-    assert not (tmp_path / "index").exists()
-
-
 def test_a_missing_export_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no-such-export does not exist"):
         build(tmp_path / "no-such-export", tmp_path / "index")

@@ -7,8 +7,9 @@ import tensorflow as tf
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
-from beam_index.codes import BATCH_QUERIES, Codes, EncodeKeys, UnionOfKeys, batches, pad
+from beam_index.codes import Codes, EncodeKeys, UnionOfKeys
 from beam_index.plan import Plan
+from beam_index.query_encoder import BATCH_QUERIES
 from protos.artifact import read_manifest
 from protos.codes import CodeSpace
 from tests.support.exports import EXPORT_FORMAT
@@ -71,7 +72,7 @@ def test_keys_of_events_are_no_codes(residual_export):
     given = {key for each in histories for key in query(history=tf.constant([each]))["keys"].numpy().ravel().tolist()}
     assert -1 in given
     assert max(given) >= 12
-    (keys,) = encode.process(histories)
+    (keys,) = encode.process({"history": histories})
     assert keys.tolist() == sorted(given & set(range(12)))
 
 
@@ -80,21 +81,6 @@ def test_histories_past_a_batch_and_empty_ones_count_and_bad_ones_do_not(residua
     queries = tmp_path / "queries.parquet"
     pq.write_table(pa.table({"history": pa.array(histories, pa.list_(pa.string()))}), queries, row_group_size=100)
     assert_codes(plan(residual_export, queries), observed(residual_export, [["item-1"], [""]]))
-
-
-def test_batches_hold_every_history_once():
-    histories = [[f"item-{row}"] for row in range(2 * BATCH_QUERIES + 5)]
-    cut = list(batches(pa.table({"history": histories})))
-    assert [history for batch in cut for history in batch] == histories
-    assert max(map(len, cut)) <= BATCH_QUERIES
-
-
-def test_padding_has_one_shape_for_any_number_of_histories():
-    padded = pad([["a", "b", "c"], [], None, ["d", None]])
-    assert padded.shape == (BATCH_QUERIES, 3)
-    assert padded[:4].tolist() == [["a", "b", "c"], ["", "", ""], ["", "", ""], ["d", "", ""]]
-    assert set(padded[4:].ravel()) == {""}
-    assert pad([[]]).shape == (BATCH_QUERIES, 1)
 
 
 def test_union_does_not_depend_on_grouping():

@@ -93,7 +93,8 @@ def test_a_block_of_other_tiles_is_named(models, tmp_path):
 def test_arrays_in_memory_answer_as_the_same_arrays_on_disk(models, tmp_path):
     model = models["residual"]
     index = write_tiny_index(tmp_path / "index", model, INDEXES["pruned"])
-    plan, encoded = plan_of(model, index), encode(model, HISTORIES)
+    plan = plan_of(model, index)
+    encoded = encode(plan, {"history": HISTORIES})
     overview, lists, found = look_up(plan, encoded)
     world = make_world(plan, encoded, found, overview, lists)
     tiles = [Span(0, 16), Span(16, 32), Span(32, 40)]

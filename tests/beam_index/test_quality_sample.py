@@ -59,7 +59,7 @@ def test_an_older_export_has_no_targets(tmp_path):
 
 def test_an_empty_file_is_an_empty_sample(tmp_path):
     sample = read_sample(write(tmp_path / "q.parquet", history=[], relevant=[]), 5)
-    assert sample == ([], [], 0)
+    assert sample == ({"history": []}, [], 0)
 
 
 @pytest.mark.parametrize(

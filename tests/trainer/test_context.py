@@ -7,64 +7,25 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+from protos.artifact import read_manifest
 from protos.errors import UserError
-from trainer.config import Config, from_mapping
+from tests.support.context import (
+    CATALOGUE,
+    DECLARED,
+    HISTORIES,
+    ITEMS,
+    configuration,
+    model_of,
+    values_of,
+)
 from trainer.data import split
 from trainer.data.features import FeatureColumns
 from trainer.data.histories import Histories
 from trainer.data.interactions import Coded, Events, build_interactions
-from trainer.export import export
+from trainer.export import FORMAT, export
 from trainer.model import SparCode
 from trainer.ranking import ModelRanker
-from trainer.training import compile_model
 from trainer.windows import WindowBatches, pad_histories, pad_with_context, training_windows_with_context
-
-ITEMS, EVENTS, USERS = 9, 30, 4
-RNG = np.random.default_rng(0)
-COLUMNS = FeatureColumns(
-    events={
-        "rating": pa.array([None if number % 7 == 3 else number / 3 for number in range(EVENTS)], pa.float32()),
-        "device": pa.array([("phone", "tablet", None)[number % 3] for number in range(EVENTS)]),
-        "tags": pa.array([["a", "b"][: number % 3] for number in range(EVENTS)]),
-        "image": pa.array(list(RNG.normal(size=(EVENTS, 3)).astype(np.float32)), pa.list_(pa.float32())),
-    },
-    users={"job": pa.array(["cook", "clerk", "cook", None]), "likes": pa.array([["x"], [], ["x", "y"], None])},
-    training_events=np.arange(20),
-)
-DECLARED = {
-    "events": [
-        {"name": "rating", "kind": "number"},
-        {"name": "device", "kind": "category"},
-        {"name": "tags", "kind": "multi_category"},
-        {"name": "image", "kind": "vector"},
-    ],
-    "users": [{"name": "job", "kind": "text", "hash_buckets": 32}, {"name": "likes", "kind": "multi_category"}],
-}
-HISTORIES = Histories(
-    [np.array([3, 1, 4, 8, 5, 2, 7]), np.array([2]), np.zeros(0, int), np.array([6, 0])],
-    [np.array([0, 4, 5, 11, 25, 20, 29]), np.array([3]), np.zeros(0, int), np.array([17, 2])],
-    np.array([2, 0, 1, 3]),
-)
-
-
-def configuration(declared=DECLARED) -> Config:
-    values = {
-        "data": {"max_history": 5},
-        "tokenizer": {"dim": 8},
-        "quantizer": {"num_query_tokens": 2, "num_codewords": 4},
-        "features": declared,
-    }
-    return from_mapping(values, "test")
-
-
-def model_of(declared=DECLARED, active: bool = True) -> SparCode:
-    tf.keras.utils.set_random_seed(1)
-    model = SparCode(configuration(declared), np.ones(ITEMS, np.int64), columns=COLUMNS)
-    compile_model(model)
-    if active:
-        shape = model.quantizer.codebooks.shape
-        model.quantizer.activate(RNG.normal(size=shape).astype(np.float32), np.ones(shape[:3], np.float32))
-    return model
 
 
 def test_windows_hold_the_keys_of_events_beside_their_items():
@@ -164,37 +125,63 @@ def test_a_ranker_looks_the_context_up():
         assert ranked[query].tolist() == order[: len(ranked[query])] + [-1] * (3 - len(order))
 
 
+# What stands where a value is missing, by kind; of several values a query brings two, of a vector three.
+MISSING = {"number": np.nan, "category": "", "text": "", "multi_category": ["", ""], "vector": [np.nan] * 3}
+
+
+def sent(place: str, name: str, kind: str, key: int):
+    """A value as a client sends it."""
+    value = values_of(place, name, key)
+    if value is None:
+        return MISSING[kind]
+    return [*value, "", ""][:2] if kind == "multi_category" else value
+
+
 def served(histories: Histories, width: int) -> dict[str, tf.Tensor]:
-    """What a client would send: ids and values, padded on the left, with an unknown item in between."""
-    inputs = {name: [] for name in ("history", "rating", "device", "tags", "image", "job", "likes")}
-    events = {name: column.to_pylist() for name, column in COLUMNS.events.items()}
-    users = {name: column.to_pylist() for name, column in COLUMNS.users.items()}
-    for rows, keys, user in zip(histories.rows, histories.events, histories.users, strict=True):
-        left, keys = width - len(rows) - 1, list(keys)
-        inputs["history"].append([""] * left + [f"item {row}" for row in rows] + ["never seen"])
-        rating = [np.nan if events["rating"][key] is None else events["rating"][key] for key in keys]
-        inputs["rating"].append([9.0] * left + rating + [7.0])
-        inputs["device"].append([""] * left + [events["device"][key] or "" for key in keys] + ["phone"])
-        tags = [(events["tags"][key] + ["", ""])[:2] for key in keys]
-        inputs["tags"].append([["", ""]] * left + tags + [["a", ""]])
-        inputs["image"].append([[1.0] * 3] * left + [events["image"][key] for key in keys] + [[5.0] * 3])
-        inputs["job"].append(users["job"][user] or "")
-        inputs["likes"].append(((users["likes"][user] or []) + ["", ""])[:2])
+    """What a client would send: ids and values, padded on the left by whatever, with an unknown item at the end."""
+    anything = {"number": 9.0, "category": "phone", "text": "good", "multi_category": ["a", ""], "vector": [5.0] * 3}
+    inputs = {"history": []}
+    for rows in histories.rows:
+        inputs["history"].append([""] * (width - len(rows) - 1) + [f"item {row}" for row in rows] + ["never seen"])
+    for feature in DECLARED["events"]:
+        name, kind = feature["name"], feature["kind"]
+        inputs[name] = [
+            [anything[kind]] * (width - len(keys) - 1)
+            + [sent("events", name, kind, key) for key in keys]
+            + [anything[kind]]
+            for keys in histories.events
+        ]
+    for feature in DECLARED["users"]:
+        inputs[feature["name"]] = [sent("users", feature["name"], feature["kind"], key) for key in histories.users]
     return {name: tf.constant(values) for name, values in inputs.items()}
 
 
 def test_what_is_served_equals_what_is_trained(tmp_path):
     model = model_of()
-    catalogue = {"item_id": pa.array([f"item {row}" for row in range(ITEMS)])}
-    export(model, catalogue, [], tmp_path / "export")
-    query = tf.saved_model.load(str(tmp_path / "export" / "query")).signatures["serving_default"]
+    directory = export(model, CATALOGUE, [], tmp_path / "export")
+    query = tf.saved_model.load(str(directory / "query")).signatures["serving_default"]
     specs = query.structured_input_signature[1]
-    assert set(specs) == {"history", "rating", "device", "tags", "image", "job", "likes"}
-    assert [specs[name].shape.rank for name in ("rating", "tags", "image", "job", "likes")] == [2, 3, 3, 1, 2]
+    names = [feature["name"] for place in ("events", "users") for feature in DECLARED[place]]
+    assert set(specs) == {"history", *names}
     expected = model.quantize(model.last_query_vectors(tf.constant(pad_with_context(HISTORIES, 5))))
     for width in (8, 11):
         found = query(**served(HISTORIES, width))
         np.testing.assert_allclose(found["tokens"], expected.tokens, atol=1e-5)
+
+
+def test_the_manifest_says_what_queries_bring(tmp_path):
+    directory = export(model_of(), CATALOGUE, [], tmp_path / "export")
+    found = read_manifest(directory, FORMAT)["model"]["query_inputs"]
+    assert [(each["name"], each["place"], each["kind"]) for each in found] == [
+        (feature["name"], place, feature["kind"]) for place in ("event", "user") for feature in DECLARED[f"{place}s"]
+    ]
+    assert {each["name"]: each["width"] for each in found if each["width"]} == {"image": 3, "face": 3}
+    specs = tf.saved_model.load(str(directory / "query")).signatures["serving_default"].structured_input_signature[1]
+    for each in found:
+        spec = specs[each["name"]]
+        assert (spec.dtype.name, spec.shape.rank) == (each["dtype"], each["rank"])
+        assert spec.shape.as_list()[:-1] == [None] * (each["rank"] - 1)
+        assert spec.shape[-1] == each["width"]
 
 
 def test_without_declarations_windows_are_of_rows_alone():
@@ -208,6 +195,15 @@ def test_without_declarations_windows_are_of_rows_alone():
     [
         ({"events": [{"name": "history", "kind": "text"}]}, "'history' of events or users cannot name an input"),
         ({"users": [{"name": "a b", "kind": "text"}]}, "'a b' of events or users cannot name an input"),
+        ({"users": [{"name": "class", "kind": "text"}]}, "'class' of events or users cannot name an input"),
+        *(
+            (
+                {place: [{"name": name, "kind": "text"}]},
+                f"'{name}' of events or users cannot name .* another of that name",
+            )
+            for place in ("events", "users")
+            for name in ("relevant", "k", "exclude_ids", "allow_categories", "deny_categories", "include_seen")
+        ),
         (
             {k: [{"name": "x", "kind": "text"}] for k in ("events", "users")},
             "events and users name a column twice: x, x",

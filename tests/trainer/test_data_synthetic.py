@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import time
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_the_next_event_often_has_the_interest_of_the_last(made):
     stays = np.mean((genre[1:] == genre[:-1])[same_user])
     by_chance = np.sum((np.bincount(genre) / len(genre)) ** 2)
     assert stays > 2 * by_chance
+
+
+def test_users_say_what_they_like_early_in_life(made):
+    likes = made.user_features["likes"].to_pylist()
+    first = np.unique(made.users, return_index=True)[1]
+    genres = [set(made.catalogue.genres[made.items[event]]) for event in first]
+    liked = np.mean([bool(named & {*wanted}) for named, wanted in zip(genres, likes, strict=True)])
+    by_chance = np.mean([bool(named & {*wanted}) for named, wanted in zip(genres, likes[1:] + likes[:1], strict=True)])
+    assert liked > 0.9 > 1.5 * by_chance
+    years = [datetime.datetime.fromtimestamp(made.times[event], datetime.UTC).year for event in first]
+    assert made.user_features["joined"].to_pylist() == years
 
 
 def test_popularity_has_a_long_tail(made):

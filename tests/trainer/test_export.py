@@ -18,6 +18,7 @@ from tests.support.models import (
     small_model,
 )
 from trainer.export import FORMAT, export
+from trainer.exported_queries import SampleQueries
 from trainer.windows import pad_histories
 
 CATALOGUE = {
@@ -172,6 +173,7 @@ def test_what_else_an_export_holds(tmp_path):
     assert described["num_slots"] == 3
     assert described["bias"] == float(model.bias)
     assert described["num_events"] == 0
+    assert described["query_inputs"] == []
     lists = pq.read_table(tmp_path / "export" / "lists.parquet")
     assert len(lists) == 0
     kinds = {"key": pa.int64(), "items": pa.list_(pa.int32()), "scores": pa.list_(pa.float32())}
@@ -185,12 +187,12 @@ def relevant_of(directory) -> list[list[str]]:
 def test_targets_of_queries_are_written_and_those_outside_the_catalogue_have_no_id(tmp_path):
     model = small_model(small_config())
     targets = [np.array([3, -1, 4]), np.zeros(0, np.int32)]
-    export(model, CATALOGUE, random_sequences(2), tmp_path / "export", targets)
+    export(model, CATALOGUE, SampleQueries(random_sequences(2), targets), tmp_path / "export")
     assert relevant_of(tmp_path / "export") == [["item 3", "", "item 4"], []]
     kind = pq.read_schema(tmp_path / "export" / "queries.parquet").field("relevant").type
     assert kind == pa.list_(pa.string())
     with pytest.raises(ValueError, match=r"there are 3 queries and targets of 2"):
-        export(model, CATALOGUE, random_sequences(3), tmp_path / "export", targets)
+        export(model, CATALOGUE, SampleQueries(random_sequences(3), targets), tmp_path / "export")
 
 
 def test_a_model_without_codes_and_ids_that_cannot_stand_are_refused(tmp_path):

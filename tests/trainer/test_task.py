@@ -32,7 +32,7 @@ def run(job_dir, model: str, **flags) -> None:
 
 def test_validation_events_judge_the_whole_training_history_and_no_other_query():
     parts = walks_split(users=5)
-    queries, relevant = task.indexed_queries(parts, small_config())
+    queries, relevant, _ = task.indexed_queries(parts, small_config())
     assert len(queries) == len(relevant) > 10
     judging = [(query.tolist(), rows.tolist()) for query, rows in zip(queries, relevant, strict=True) if len(rows)]
     assert judging == [

@@ -33,6 +33,14 @@ class Histories(Sequence[np.ndarray]):
     def __getitem__(self, place: int | slice) -> np.ndarray | Histories:
         return self.take(range(len(self))[place]) if isinstance(place, slice) else self.rows[place]
 
+    def cut(self, pieces: Iterable[tuple[int, int, int]]) -> Histories:
+        """Pieces of these histories, each given by its place, its first event and the event after its last."""
+        pieces = list(pieces)
+        rows, events = (
+            [sequences[place][start:stop] for place, start, stop in pieces] for sequences in (self.rows, self.events)
+        )
+        return Histories(rows, events, self.users[[place for place, _, _ in pieces]])
+
     def take(self, places: Iterable[int]) -> Histories:
         """These histories only, in this order."""
         places = list(places)

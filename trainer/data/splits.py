@@ -97,24 +97,27 @@ class Split:
 
     def training_histories(self) -> Histories:
         """The training events of every user, with the keys to their columns."""
-        return Histories(self.train, self.train_events, np.arange(len(self.train)))
+        return self._of_users(self.train, self.train_events)
+
+    def known_histories(self) -> Histories:
+        """The training events of every user and then the known ones of validation, with the keys to their columns."""
+        known = [rows != UNKNOWN for rows in self.validation]
+        events = _joined(self.train_events, self.validation_events, known)
+        return self._of_users(_joined(self.train, self.validation, known), events)
+
+    def _of_users(self, rows: Sequences, events: Sequences) -> Histories:
+        return Histories(rows, events, np.arange(len(rows))) if events else Histories.of(rows)
 
     def queries(self, part: Literal["validation", "test"]) -> EvaluationQueries:
         """The queries of a part: its events are the targets, all known events before it the history."""
         if part == "validation":
-            histories, events, targets = self.train, self.train_events, self.validation
+            histories, targets = self.training_histories(), self.validation
         elif part == "test":
-            known = [rows != UNKNOWN for rows in self.validation]
-            histories = _joined(self.train, self.validation, known)
-            events = _joined(self.train_events, self.validation_events, known)
-            targets = self.test
+            histories, targets = self.known_histories(), self.test
         else:
             raise ValueError(f"part is {part!r}, expected 'validation' or 'test'")
         users = np.array([user for user, rows in enumerate(targets) if len(rows)], np.int32)
-        asked = [histories[user] for user in users]
-        if events:
-            asked = Histories(asked, [events[user] for user in users], users)
-        return EvaluationQueries(users, asked, [targets[user] for user in users])
+        return EvaluationQueries(users, histories.take(users), [targets[user] for user in users])
 
     def summary(self) -> str:
         """One line for people: events in each part, and how many of them no model can hit."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 
 from protos.errors import UserError
 from trainer.data.features import clock, release_years
@@ -26,6 +27,7 @@ _TURNS = 0.12  # chance that an event turns to another interest
 _STRAYS = 0.05  # chance that an event is of any interest
 _ZIPF = 1.0
 _REDRAWS = 20
+_USER = "user-"
 _THEMES = (
     *("Western", "Noir", "Space", "Heist", "Pirate", "Courtroom", "Monster", "Ballet", "Spy", "Desert", "Chess"),
     *("Samurai", "Island", "Railway", "Detective", "Carnival", "Arctic", "Jungle", "Opera", "Robot", "Boxing"),
@@ -76,20 +78,22 @@ def generate(spec: SyntheticSpec = SyntheticSpec()) -> Interactions:
     rng = np.random.default_rng(spec.seed)
     films = _films(spec, rng)
     users, ages, times = _events(spec, rng)
-    interests = _event_interests(spec, users, ages, rng)
+    own = _own_interests(spec, rng)
+    interests = _event_interests(spec, own, users, ages, rng)
     cells = interests * _EPOCHS + (times * _EPOCHS).astype(np.int64)
     items = _draw_items(films, users, cells, rng)
     drawn = items >= 0
     order = np.argsort(times[drawn], kind="stable")
     seconds = _BEGIN + (times[drawn][order] * _SPAN).astype(np.int64)
     events = Events(
-        Coded(users[drawn][order].astype(np.int32), [f"user-{user}" for user in range(spec.users)]),
+        Coded(users[drawn][order].astype(np.int32), [f"{_USER}{user}" for user in range(spec.users)]),
         Coded(items[drawn][order].astype(np.int32), [str(item) for item in range(spec.items)]),
         seconds,
         features=clock(seconds),
     )
     interactions = build_interactions("synthetic", events, _texts(films))
-    return interactions.with_item_features({"year": release_years(interactions.catalogue.title)})
+    interactions = interactions.with_item_features({"year": release_years(interactions.catalogue.title)})
+    return dataclasses.replace(interactions, user_features=_user_features(interactions, own))
 
 
 def _films(spec: SyntheticSpec, rng: np.random.Generator) -> _Films:
@@ -129,10 +133,26 @@ def _events(spec: SyntheticSpec, rng: np.random.Generator) -> tuple[np.ndarray, 
     return users, ages, born[users] + ages * lifetime[users]
 
 
-def _event_interests(spec: SyntheticSpec, users: np.ndarray, ages: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The interest of each event."""
+def _own_interests(spec: SyntheticSpec, rng: np.random.Generator) -> np.ndarray:
+    """`[users, 4]`: two interests early in life, two late ones."""
     popularity = 1.0 / np.arange(2, spec.interests + 2)
-    own = rng.choice(spec.interests, size=(spec.users, 4), p=popularity / popularity.sum())
+    return rng.choice(spec.interests, size=(spec.users, 4), p=popularity / popularity.sum())
+
+
+def _user_features(interactions: Interactions, own: np.ndarray) -> dict[str, pa.Array]:
+    """Columns of users: `likes`, the early interests that they name when they join, and the year when they `joined`."""
+    numbers = [int(name.removeprefix(_USER)) for name in interactions.user_ids]
+    first = interactions.times[np.unique(interactions.users, return_index=True)[1]]
+    return {
+        "likes": pa.array([sorted({_theme(interest) for interest in own[number, :2]}) for number in numbers]),
+        "joined": pa.array(first.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int32) + 1970),
+    }
+
+
+def _event_interests(
+    spec: SyntheticSpec, own: np.ndarray, users: np.ndarray, ages: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The interest of each event."""
     late = rng.random(len(users)) < ages
     fresh = own[users, 2 * late + rng.integers(2, size=len(users))]
     turns = rng.random(len(users)) < _TURNS

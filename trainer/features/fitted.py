@@ -53,8 +53,11 @@ def fit_features(columns: Columns, declared: Sequence[FeatureConfig], place: str
 def _raw(columns: Columns, declared: Sequence[FeatureConfig], place: str) -> list[Raw]:
     for feature in declared:
         if feature.name not in columns:
-            raise UserError(
-                f"features.{place}: the data has no {place} column {feature.name!r}; it has"
-                f" {', '.join(map(repr, columns)) or 'none'}"
-            )
+            raise missing_column(feature.name, place, columns)
     return [raw_values(columns[feature.name], feature, place) for feature in declared]
+
+
+def missing_column(name: str, place: str, columns: Columns) -> UserError:
+    """What to raise where the data of a place, such as `items`, has no column of a name."""
+    has = ", ".join(map(repr, columns)) or "none"
+    return UserError(f"features.{place}: the data has no {place} column {name!r}; it has {has}")

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from protos.query_inputs import QueryInput
 from trainer.config import FeatureConfig
 from trainer.features.layers import RowFeatures
 from trainer.features.raw import Raw
 
 
-def input_specs(features: RowFeatures | None, outer: int) -> dict[str, tf.TensorSpec]:
-    """The inputs of the features of one place, by the names of their columns.
+def inputs_of(events: RowFeatures | None, users: RowFeatures | None) -> tuple[QueryInput, ...]:
+    """The features of events and of users as inputs by the names of their columns; None where none are declared."""
+    return tuple(
+        QueryInput(feature.name, place, feature.kind, encoder.width if feature.kind == "vector" else None)
+        for place, features in (("event", events), ("user", users))
+        if features is not None
+        for feature, encoder in zip(features.fitted.declared, features.fitted.encoders, strict=True)
+    )
 
-    Args:
-      features: None where none are declared.
-      outer: dimensions before those of a value: 2 for events (`[B, H]`), 1 for users (`[B]`).
 
-    Returns:
-      category and text: string, "" is missing; multi_category: string with one more dimension, padded with
-      ""; number: float32, nan is missing; vector: float32 with one more dimension, its width.
-    """
-    if features is None:
-        return {}
-    shape = [None] * outer
+def input_specs(inputs: Sequence[QueryInput]) -> dict[str, tf.TensorSpec]:
+    """The tensors of inputs, as protos/query_inputs.py describes them; only the width of a vector is fixed."""
     specs = {}
-    for feature, encoder in zip(features.fitted.declared, features.fitted.encoders, strict=True):
-        inner = {"multi_category": [None], "vector": [getattr(encoder, "width", None)]}.get(feature.kind, [])
-        kind = tf.float32 if feature.kind in ("number", "vector") else tf.string
-        specs[feature.name] = tf.TensorSpec(shape + inner, kind, name=feature.name)
+    for each in inputs:
+        inner = [each.width] if each.kind == "vector" else []
+        shape = [None] * (each.rank - len(inner)) + inner
+        specs[each.name] = tf.TensorSpec(shape, each.dtype, name=each.name)
     return specs
 
 
