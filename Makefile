@@ -22,7 +22,7 @@ demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synth
 test: install  ## Run the tests; ARGS="-k words tests/serving" some of them, WORKERS=0 in one process.
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-# An endpoint of one's own needs nothing but requirements/client.txt, NumPy and pytest.
+# With ENDPOINT, the suite itself needs only what a client does, NumPy, pytest and pytest-timeout.
 conformance: install  ## Check a server: ENDPOINT=host:port MODEL=name [CA= CERT= KEY= CATEGORIES= ITEMS= BATCHING=1].
 	CONFORMANCE_ENDPOINT="$(ENDPOINT)" CONFORMANCE_MODEL="$(MODEL)" CONFORMANCE_CA="$(CA)" CONFORMANCE_CERT="$(CERT)" \
 	CONFORMANCE_KEY="$(KEY)" CONFORMANCE_CATEGORIES="$(CATEGORIES)" CONFORMANCE_ITEMS="$(ITEMS)" \

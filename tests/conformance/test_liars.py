@@ -50,7 +50,7 @@ def emptied(name: str) -> Lie:
 
 
 def filters_late(request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse) -> None:
-    """Takes the excluded items out of the top k of everything: what is left is fewer than k."""
+    """What a filter after the top k leaves where the best one was excluded and k is 1: nothing."""
     excluded = set(read_tensor(request.inputs["exclude_ids"]).ravel()) - {b""}
     valid = read_tensor(response.outputs["valid"])
     if excluded and valid.any():
