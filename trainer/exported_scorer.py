@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.ensemble import AnySparCode
-from trainer.features.serving import input_specs, input_vectors
+from trainer.features.serving import input_specs, input_vectors, inputs_of
 
 
 class ScorerModule(tf.Module):
@@ -101,7 +101,9 @@ def _embed(model: AnySparCode) -> Callable:
             for number, each in enumerate(model.members)
         }
 
-    return tf.function(embed).get_concrete_function(**input_specs(model.members[0].item_features, 1))
+    # An item's features come as a user's do: one value each.
+    specs = input_specs(inputs_of(None, model.members[0].item_features))
+    return tf.function(embed).get_concrete_function(**specs)
 
 
 def _traced(function: Callable, *inputs: tf.TensorSpec) -> Callable:
