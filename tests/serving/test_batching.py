@@ -32,7 +32,7 @@ def requests(spec):
 @pytest.mark.parametrize("signature", SIGNATURES)
 @pytest.mark.parametrize("sums", SUMS)
 def test_joined_requests_are_answered_as_each_alone(world, sums, signature):
-    served = world("product", PRUNED, sums)
+    served = world(index_spec=PRUNED, sums=sums)
     joined, alone = requests(served.spec)
     inputs = served.served.signatures[signature].inputs
     together = served.served.run(signature, {name: joined[name] for name in inputs})
