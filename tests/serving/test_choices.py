@@ -58,7 +58,7 @@ def expected_of(query, ranking, of_item):
 @settings(max_examples=25)
 @given(data=st.data())
 def test_an_answer_is_the_ranking_without_what_was_left_out(world, sums, data):
-    served = world("residual", PRUNED, sums)
+    served = world(index_spec=PRUNED, sums=sums)
     of_item = {item: set(names) for item, names in zip(item_ids(served.spec), genres(served.spec), strict=True)}
     queries = data.draw(st.lists(asked(served.spec), min_size=1, max_size=4))
     columns = {name: [query[name] for query in queries] for name in queries[0]}
@@ -73,7 +73,7 @@ def test_an_answer_is_the_ranking_without_what_was_left_out(world, sums, data):
 
 @pytest.mark.parametrize("answers", [LIMITED, AnswerOptions(5, keep_seen=True, max_k=12)])
 def test_without_choices_a_query_is_answered_by_the_exports_defaults(world, answers):
-    served = world(answers=answers)
+    served = world(index_spec=PRUNED, answers=answers)
     histories = random_histories(served.spec, 8, seed=3)
     default, chosen = served.ask(histories), served.ask(histories, "recommend")
     assert default["valid"].shape == (8, 5)
@@ -86,7 +86,7 @@ def test_without_choices_a_query_is_answered_by_the_exports_defaults(world, answ
 
 
 def test_k_is_held_to_the_exported_most(world):
-    served = world(answers=LIMITED)
+    served = world(index_spec=PRUNED, answers=LIMITED)
     answer = served.ask([["item-3"]] * 3, "recommend", k=numbers([1000, 12, 2]))
     assert answer["valid"].sum(axis=1).tolist() == [12, 12, 2]
     assert ids_of(answer, 0)[:2] == ids_of(answer, 2)
@@ -95,7 +95,7 @@ def test_k_is_held_to_the_exported_most(world):
 @pytest.mark.parametrize("signature", ["recommend", "explain"])
 @pytest.mark.parametrize("sums", SUMS)
 def test_where_nothing_is_left_answers_have_no_width(world, sums, signature):
-    served = world(sums=sums)
+    served = world(index_spec=PRUNED, sums=sums)
     everything = padded([item_ids(served.spec)] * 2)
     for choices in (
         {"exclude_ids": everything},
@@ -113,7 +113,7 @@ def test_where_nothing_is_left_answers_have_no_width(world, sums, signature):
 @pytest.mark.parametrize("signature", SIGNATURES)
 def test_histories_of_nothing_known_are_answered_alike(world, signature):
     """Width 0, padding, and unknown ids, alone and beside a known query."""
-    served = world()
+    served = world(index_spec=PRUNED)
     empty = served.served.run(signature, {"history": np.zeros((1, 0), object)})
     if signature != "encode":
         assert ids_of(empty, 0)
@@ -128,12 +128,12 @@ def test_histories_of_nothing_known_are_answered_alike(world, signature):
 @pytest.mark.parametrize("signature", SIGNATURES)
 @pytest.mark.parametrize("sums", SUMS)
 def test_a_batch_of_nothing_has_an_empty_answer(world, sums, signature):
-    answer = world(sums=sums).ask([], signature)
+    answer = world(index_spec=PRUNED, sums=sums).ask([], signature)
     assert {len(values) for values in answer.values()} == {0}
 
 
 def test_choices_of_one_row_count_for_every_query_and_of_a_wrong_number_are_refused(world):
-    served = world()
+    served = world(index_spec=PRUNED)
     answer = served.ask([["item-1"], [], ["item-3"]], "recommend", k=numbers([2]))
     assert answer["valid"].tolist() == [[True, True]] * 3
     with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"):

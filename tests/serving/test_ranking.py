@@ -226,7 +226,7 @@ def numbered(of_items: Sequence[Sequence[str]]) -> ItemCategories:
 
 
 @pytest.mark.parametrize("sums", SCORE)
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_selected_items_equal_brute_force_over_what_choices_leave(sums, data):
     """I2 with k of each query, excluded items and categories: all of them count before the best are chosen."""
@@ -255,7 +255,7 @@ def as_tensor(values: np.ndarray) -> tf.Tensor:
 
 
 @pytest.mark.parametrize("sums", SCORE)
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_contributions_are_those_of_the_lists_and_of_the_sums(sums, data):
     index = data.draw(indexes())
