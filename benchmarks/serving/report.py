@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_COLUMNS = {"recall": ".3f", "p50_ms": ".2f", "p95_ms": ".2f", "p99_ms": ".2f", "qps_per_core": ",.0f"}
+_COLUMNS = {"recall": ".3f", "p50_ms": ".2f", "p95_ms": ".2f", "p99_ms": ".2f", "cpu_ms": ".2f", "qps_per_core": ",.0f"}
 _SHOWN_OPS = 14
 
 
@@ -42,7 +42,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
 
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     panels = figure.subplots(1, 2)
-    titles = {"p50_ms": "p50 at batch 1, ms", "qps_per_core": "queries a second and core, batch 32"}
+    titles = {"p50_ms": "p50 at batch 1, ms", "qps_per_core": "queries a second of a core, batch 32"}
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
         for system in dict.fromkeys(row["system"] for row in rows):
             points = [(row["items"], row[name]) for row in rows if row["system"] == system]

@@ -14,11 +14,18 @@ _WARM_UP = 5
 
 
 class Times(NamedTuple):
-    """Of a system: milliseconds of single queries at batch 1, and queries a second and core at batch 32."""
+    """Of a system.
+
+    Attributes:
+      p50_ms: of single queries at batch 1, wall time, as are the other percentiles.
+      cpu_ms: processor time of a single query, the median: what of the wall time is not waiting for others.
+      qps_per_core: queries a second of processor time at batch 32.
+    """
 
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    cpu_ms: float
     qps_per_core: float
 
 
@@ -32,30 +39,31 @@ def timed(systems: Mapping[str, Answer], histories: np.ndarray, rounds: int, sin
       singles: queries alone, and also batches of 32 times a quarter as many queries, a round.
     """
     alone: dict[str, list[np.ndarray]] = {name: [] for name in systems}
-    rates: dict[str, list[float]] = {name: [] for name in systems}
+    together: dict[str, list[np.ndarray]] = {name: [] for name in systems}
     rng = np.random.default_rng(0)
     for _ in range(rounds):
         ones = [histories[at : at + 1] for at in rng.integers(0, len(histories), singles)]
         batches = [histories[rng.integers(0, len(histories), BATCH)] for _ in range(max(1, singles // 16))]
         for name, answer in systems.items():
-            for one in ones[:_WARM_UP]:
-                answer(one)
-            alone[name].append(_seconds(answer, ones) * 1e3)
-            answer(batches[0])
-            rates[name].append(BATCH / float(np.median(_seconds(answer, batches))))
-    return {name: _summary(alone[name], rates[name]) for name in systems}
+            _milliseconds(answer, ones[:_WARM_UP])
+            alone[name].append(_milliseconds(answer, ones))
+            together[name].append(_milliseconds(answer, batches))
+    return {name: _summary(alone[name], together[name]) for name in systems}
 
 
-def _summary(alone: list[np.ndarray], rates: list[float]) -> Times:
+def _summary(alone: list[np.ndarray], together: list[np.ndarray]) -> Times:
     """Medians over rounds."""
-    percentiles = np.median([np.percentile(each, (50, 95, 99)) for each in alone], axis=0)
-    return Times(*map(float, percentiles), float(np.median(rates)))
+    percentiles = np.median([np.percentile(wall, (50, 95, 99)) for wall, _ in alone], axis=0)
+    cpu_ms = np.median([np.median(cpu) for _, cpu in alone])
+    rate = np.median([1e3 * BATCH / np.median(cpu) for _, cpu in together])
+    return Times(*map(float, percentiles), float(cpu_ms), float(rate))
 
 
-def _seconds(answer: Answer, inputs: list[np.ndarray]) -> np.ndarray:
-    seconds = []
+def _milliseconds(answer: Answer, inputs: list[np.ndarray]) -> np.ndarray:
+    """Of wall and of processor for each input, `[2, N]`."""
+    spent = []
     for each in inputs:
-        start = time.perf_counter()
+        wall, processor = time.perf_counter(), time.process_time()
         answer(each)
-        seconds.append(time.perf_counter() - start)
-    return np.array(seconds)
+        spent.append((time.perf_counter() - wall, time.process_time() - processor))
+    return 1e3 * np.array(spent).T

@@ -25,7 +25,7 @@ from trainer.windows import pad_histories
 import tensorflow as tf  # isort: skip
 
 _TRAINING_QUERIES, _QUERIES = 10_000, 2_000
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE, _VECTORS_AT_ONCE = 512, 1 << 18
 
 
 class VectorModule(QueryModule):
@@ -67,8 +67,8 @@ def _model(config: Config, catalogue: Catalogue) -> SparCode:
     model = SparCode(config, catalogue.counts)
     model.score_codes(tf.constant([0], tf.int64), tf.constant([0]))
     model.quantize(model.last_query_vectors(tf.constant([[0]])))
-    for start in range(0, model.num_items, 1 << 18):
-        part = catalogue.vectors[start : start + (1 << 18)]
+    for start in range(0, model.num_items, _VECTORS_AT_ONCE):
+        part = catalogue.vectors[start : start + _VECTORS_AT_ONCE]
         model.item_embeddings.scatter_update(tf.IndexedSlices(part, np.arange(start, start + len(part))))
     for block in model.tokenizer.blocks:
         _average(block, config.tokenizer.dim)
