@@ -20,7 +20,7 @@ from serving.loadtest.report import rss_mib
 MODEL = "sparcode"
 WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 _POLL_SECONDS = 0.5
-_LOAD_SECONDS = 300.0
+_LOAD_SECONDS = 1800.0  # a machine may be busy, and only time is lost
 _ROOT = pathlib.Path(__file__).parents[1]
 
 
