@@ -32,7 +32,7 @@ def trained_export(directory: pathlib.Path, num_items: int, num_codes: int) -> p
 
     Args:
       directory: of the run; a run that is there is taken.
-      num_items: of the generated catalogue; those without an event are not in the model's.
+      num_items: of the model's catalogue, about: a quarter of those generated have no event and are not in it.
       num_codes: of all slots together.
     """
     if not (directory / "export" / "manifest.json").exists():
@@ -43,7 +43,8 @@ def trained_export(directory: pathlib.Path, num_items: int, num_codes: int) -> p
             training={"epochs": 3, "validate_every": 1, "validation_users": 500},
             quantizer={"num_codewords": num_codes // 4, "warmup_epochs": 2},
         )
-        data = load(f"synthetic:users={num_items // 25},items={num_items},interactions={8 * num_items}")
+        generated = 4 * num_items // 3
+        data = load(f"synthetic:users={generated // 25},items={generated},interactions={8 * generated}")
         parts = split(data, config.data.split)
         task.export_trained(task.train(parts, config, directory), parts, directory / "export")
     return directory / "export"
