@@ -14,7 +14,7 @@ from protos.artifact import MANIFEST, new_artifact, read_manifest
 from protos.errors import UserError, run_cli
 
 # As serving.export writes it; a test holds both together. This image has no TensorFlow to import that module with.
-SERVABLE_FORMAT = "sparcode.servable/2"
+SERVABLE_FORMAT = "sparcode.servable/3"
 INNER_MANIFEST = pathlib.Path("assets.extra") / MANIFEST
 
 
