@@ -79,7 +79,8 @@ def test_exported_models_and_lists_equal_the_trained_one(structure, events, make
             for item, score in lists[key]:
                 everything[place, item] += weight * score
     expected = model.catalogue_scores(tf.constant(pad_histories(histories, 6)))
-    np.testing.assert_allclose(everything, expected, rtol=1e-5)
+    # Of a score that all but cancels with the bias, the rounding of both is left.
+    np.testing.assert_allclose(everything, expected, rtol=1e-5, atol=2e-6)
     assert (encoded["keys"][:, tokens:] >= 0).any() == (events > 0)
     assert encoded["codes"].shape == (7, tokens, model.config.quantizer.num_codebooks)
     assert encoded["tokens"].shape == (7, tokens, 8)
