@@ -76,7 +76,7 @@ def served(directory):
 
 @pytest.mark.parametrize("sums", ["sparse", "completed", "rescored"])
 def test_the_session_loader_loads_stock_ops_only_with_the_sources_gone(tmp_path, sums):
-    large = dataclasses.replace(PRODUCT, num_items=3000)
+    large = dataclasses.replace(PRODUCT, num_items=6000)
     model = write_tiny_export(tmp_path / "made" / "model", large)
     index = write_tiny_index(tmp_path / "made" / "index", model, dataclasses.replace(INDEX, postings_per_code=1000))
     directory = tmp_path / "servable" / "1"
@@ -90,7 +90,7 @@ def test_the_session_loader_loads_stock_ops_only_with_the_sources_gone(tmp_path,
     assert found["unregistered"] == []
     assert [op for op in found["ops"] if "Py" in op] == []
     assert {"MutableDenseHashTableV2", "LookupTableFindV2", "ResourceGather", "TopKV2"} <= set(found["ops"])
-    assert found["largest_constant"] < 3000, "tables and arrays belong in variables: a graph may not pass 2 GB"
+    assert found["largest_constant"] < 6000, "tables and arrays belong in variables: a graph may not pass 2 GB"
     assert found["shapes"] == {
         "history": [-1, -1],
         "item_ids": [-1, 7],
