@@ -99,11 +99,11 @@ def test_a_budget_is_spent_on_the_same_codes(world, tmp_path):
 def test_a_file_without_what_queries_bring_is_refused_and_one_of_nulls_is_not(world, tmp_path):
     table = pq.read_table(world.export / "queries.parquet")
     pq.write_table(table.drop_columns(["tags"]), tmp_path / "less.parquet")
-    for codes in ("observed", "all"):
-        with pytest.raises(
-            UserError, match=r"less.parquet \(--queries\).*bring 'tags' too, a multi_category of the eve"
-        ):
-            build(world.export, tmp_path / "index", f"--codes={codes}", "--queries", str(tmp_path / "less.parquet"))
+    less = ["--queries", str(tmp_path / "less.parquet")]
+    message = r"less.parquet \(--queries\).*bring 'tags' too, a multi_category of the event: expected a column"
+    for use in (["--codes=observed"], ["--codes=all", "--quality_queries=5"]):
+        with pytest.raises(UserError, match=message):
+            build(world.export, tmp_path / "index", *less, *use)
     nulls = {name: pa.nulls(len(table)) for name in table.column_names if name not in ("history", "relevant")}
     pq.write_table(pa.table({"history": table["history"], **nulls}), tmp_path / "nulls.parquet")
     build(world.export, tmp_path / "index", "--queries", str(tmp_path / "nulls.parquet"))
