@@ -48,8 +48,8 @@ def of_history(
     Raises:
       UserError: the model knows no feature of a name, or a value contradicts what is declared of it.
     """
-    encode = tf.saved_model.load(str(model / "query")).signatures["serving_default"]
-    outputs = encode(**{name: tf.constant(array) for name, array in one_query(model, history, features).items()})
+    inputs = {name: tf.constant(array) for name, array in one_query(model, history, features).items()}
+    outputs = tf.saved_model.load(str(model / "query")).signatures["serving_default"](**inputs)
     keys, weights, distances = (outputs[name][0].numpy() for name in ("keys", "weights", "distances"))
     return query.fill(query.nearest_listed(keys.tolist(), distances), weights.tolist(), history, size)
 

@@ -156,9 +156,14 @@ def served(histories: Histories, width: int) -> dict[str, tf.Tensor]:
     return {name: tf.constant(values) for name, values in inputs.items()}
 
 
-def test_what_is_served_equals_what_is_trained(tmp_path):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
     model = model_of()
-    directory = export(model, CATALOGUE, [], tmp_path / "export")
+    return model, export(model, CATALOGUE, [], tmp_path_factory.mktemp("context") / "export")
+
+
+def test_what_is_served_equals_what_is_trained(exported):
+    model, directory = exported
     query = tf.saved_model.load(str(directory / "query")).signatures["serving_default"]
     specs = query.structured_input_signature[1]
     names = [feature["name"] for place in ("events", "users") for feature in DECLARED[place]]
@@ -169,8 +174,8 @@ def test_what_is_served_equals_what_is_trained(tmp_path):
         np.testing.assert_allclose(found["tokens"], expected.tokens, atol=1e-5)
 
 
-def test_the_manifest_says_what_queries_bring(tmp_path):
-    directory = export(model_of(), CATALOGUE, [], tmp_path / "export")
+def test_the_manifest_says_what_queries_bring(exported):
+    _, directory = exported
     found = read_manifest(directory, FORMAT)["model"]["query_inputs"]
     assert [(each["name"], each["place"], each["kind"]) for each in found] == [
         (feature["name"], place, feature["kind"]) for place in ("event", "user") for feature in DECLARED[f"{place}s"]

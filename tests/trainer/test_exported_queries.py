@@ -9,11 +9,10 @@ import pytest
 
 from protos.errors import UserError
 from protos.query_inputs import QueryInput
-from tests.support.context import CATALOGUE, COLUMNS, DECLARED, model_of, random_queries, values_of
+from tests.support.context import CATALOGUE, COLUMNS, DECLARED, random_queries, values_of
 from tests.support.models import small_config
 from trainer import exported_queries, task
 from trainer.data import load, split
-from trainer.export import export
 from trainer.exported_queries import SampleQueries, feature_columns, write_queries
 
 DATA = "synthetic:users=40,items=50,interactions=900,seed=1"
@@ -26,10 +25,19 @@ TYPES = {
 }
 
 
+INPUTS = tuple(
+    QueryInput(feature["name"], place, feature["kind"], 3 if feature["kind"] == "vector" else None)
+    for place in ("event", "user")
+    for feature in DECLARED[f"{place}s"]
+)
+IDS = CATALOGUE["item_id"].to_pylist()
+
+
 def test_every_value_stands_at_the_place_of_its_event(tmp_path, monkeypatch):
     monkeypatch.setattr(exported_queries, "_QUERIES_A_GROUP", 7)
     queries = random_queries(20, seed=3)
-    path = export(model_of(), CATALOGUE, SampleQueries(queries, None, COLUMNS), tmp_path / "export") / "queries.parquet"
+    path = tmp_path / "queries.parquet"
+    write_queries(path, SampleQueries(queries, None, COLUMNS), IDS, INPUTS)
     table = pq.read_table(path)
     assert table["history"].to_pylist() == [[f"item {row}" for row in rows] for rows in queries.rows]
     assert table["relevant"].to_pylist() == [[]] * 20
@@ -45,8 +53,8 @@ def test_every_value_stands_at_the_place_of_its_event(tmp_path, monkeypatch):
 
 
 def test_of_histories_alone_nothing_else_is_known(tmp_path):
-    path = export(model_of(), CATALOGUE, [np.arange(3)], tmp_path / "export") / "queries.parquet"
-    table = pq.read_table(path)
+    write_queries(tmp_path / "queries.parquet", SampleQueries([np.arange(3)]), IDS, INPUTS)
+    table = pq.read_table(tmp_path / "queries.parquet")
     assert table["rating"].to_pylist() == [[None] * 3]
     assert table["job"].to_pylist() == [None]
 
