@@ -36,7 +36,7 @@ def timed(systems: Mapping[str, Answer], histories: np.ndarray, rounds: int, sin
       systems: of histories `[B, H]`.
       histories: `[Q, H]`; a round takes other ones than the round before.
       rounds: of which medians count.
-      singles: queries alone, and also batches of 32 times a quarter as many queries, a round.
+      singles: queries asked one at a time in a round; a sixteenth as many batches of 32 follow them.
     """
     alone: dict[str, list[np.ndarray]] = {name: [] for name in systems}
     together: dict[str, list[np.ndarray]] = {name: [] for name in systems}

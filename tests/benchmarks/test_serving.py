@@ -77,7 +77,7 @@ def test_peers_find_what_is_nearest(catalogue, name, tmp_path):
 def test_every_system_gets_the_same_queries_in_every_round():
     asked = {"one": [], "other": []}
     systems = {name: lambda batch, name=name: asked[name].append(batch.copy()) for name in asked}
-    times = timed(systems, np.arange(200).reshape(100, 2), rounds=2, singles=16)
+    times = timed(systems, np.arange(200).reshape(100, 2), rounds=2, singles=32)
     assert set(times) == set(asked)
     assert [batch.shape[0] for batch in asked["one"]].count(32) == 2 * 2
     for one, other in zip(asked["one"], asked["other"], strict=True):
