@@ -15,9 +15,9 @@ PLACES = ("path", "memory", "s3")
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3_environment() -> Iterator[dict[str, str]]:
-    """The environment of who asks the S3 server, which runs until the session ends."""
+    """The environment of who asks the S3 server, which runs until these tests end."""
     with s3_endpoint() as environment:
         yield environment
 

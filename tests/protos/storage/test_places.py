@@ -55,11 +55,15 @@ def test_of_two_who_choose_one_number_at_once_the_second_gets_the_next(
 ) -> None:
     second = open_store(url)
     listing = second._listing
-    stale = iter([{}] * 3)  # as if it had looked, each time, before the first one's claim
-    monkeypatch.setattr(second, "_listing", lambda: next(stale, None) or listing())
+    looks: list[None] = []
+
+    def stale_at_first() -> dict:
+        looks.append(None)
+        return {} if len(looks) <= 3 else listing()  # as if it had looked before the first one's claim
+
+    monkeypatch.setattr(second, "_listing", stale_at_first)
     assert store.publish(servable("a"), "p") == 1
     assert second.publish(servable("b"), "q") == 2
-    assert next(stale, None) is None
     for version, content in ((1, "a"), (2, "b")):
         assert fetched(store, version, tmp_path) == files_of(tmp_path / "servables" / content)
 
