@@ -46,12 +46,13 @@ def publish(options: PublishOptions) -> int:
         base, served = _make(run, parts, options, stages)
         with stages.stage("publish"):
             version = store.publish(base / "1", run.publisher, options.version)
-            fingerprint = read_servable_manifest(base / "1")["fingerprint"]
-            run.finish({"to": options.to, "version": version, "fingerprint": fingerprint, "served": served})
             print(f"   version {version} is published at {store.url}")
         with stages.stage("remove what is old"):
             removed = retire(store, version, options.keep, options.protect)
             print(f"   removed: {', '.join(map(str, removed)) or 'none'}")
+            # Last: whoever dies before it is taken up again, finds its version published, and goes on from there.
+            fingerprint = read_servable_manifest(base / "1")["fingerprint"]
+            run.finish({"to": options.to, "version": version, "fingerprint": fingerprint, "served": served})
             runs.clear()
     return version
 

@@ -13,122 +13,155 @@ from collections.abc import Iterator
 
 import pytest
 
+from k8s.images import pull_model
 from pipeline.publish import main
+from pipeline.publishing.gate import measure_served
 from pipeline.publishing.options import parse
 from protos.errors import UserError
 from protos.storage import open_store
-from tests.k8s.test_pull_model import pull_model
 from tests.support.data_files import REPOSITORY
 from tests.support.published import files_of, s3_endpoint
+from trainer.data import load, split
 
 DATA = "synthetic:users=60,items=120,interactions=2000,seed=3"
 TINY = (
     *("--training.epochs=2", "--training.validate_every=1", "--quantizer.warmup_epochs=1"),
-    *("--quantizer.num_codewords=8", "--tokenizer.dim=16"),
+    *("--quantizer.num_codewords=8", "--tokenizer.dim=16", "--tokenizer.kind=mean_pooling", "--scorer.kind=dnn"),
 )
+
+
+BUCKET = "s3://models/films"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tried:
-    """What came of a command: what it said, or why it refused."""
+    """What came of a command: how it ended, what it printed, and what it refused to do."""
 
+    ended: int
     printed: str
-    refused: str
+    refused: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Night:
-    """What a night left: a run killed before its servable was noted, refused by two gates, and then let through."""
+class Nights:
+    """Where runs are at work, and a directory of versions beside the bucket."""
 
     work_dir: pathlib.Path
     published: pathlib.Path
-    killed_by: int
-    checkpoints: tuple[dict[str, float], dict[str, float]]
-    tries: dict[str, Tried]
+
+    def flags(self, to: object) -> list[str]:
+        return ["--data", DATA, "--work_dir", str(self.work_dir), "--to", str(to), *TINY]
+
+    def tried(self, *flags: str, to: object) -> Tried:
+        """Publishes in this process."""
+        with pytest.MonkeyPatch.context() as patch:
+            lines: list[str] = []
+            patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
+            try:
+                main([*self.flags(to), *flags])
+            except UserError as error:
+                return Tried(2, "\n".join(lines), str(error))
+        return Tried(0, "\n".join(lines))
+
+    def killed_at(self, name: str, *flags: str, to: object) -> Tried:
+        """Publishes in another process, which is killed as a file gets this name."""
+        command = [sys.executable, "-m", "tests.pipeline.killed", name, *self.flags(to), *flags]
+        run = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
+        return Tried(run.returncode, run.stdout)
+
+    def training(self) -> dict[str, float]:
+        """When each file of the trainings was last written."""
+        files = self.work_dir.glob("runs/*/train/**/*")
+        return {str(path): path.stat().st_mtime for path in files if path.is_file()}
+
+
+# One night after the other, each the next one's past. -------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
     root = tmp_path_factory.mktemp("publish")
-    work, published = root / "work", root / "published"
-    flags = ["--data", DATA, "--work_dir", str(work), "--to", str(published), *TINY]
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.pipeline.killed", "servable.json", *flags],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=False,
-    )
-    before = checkpoints(work)
-    tries = {
-        "fidelity": tried([*flags, "--min_fidelity=1"]),
-        "ndcg": tried([*flags, "--min_ndcg=1"]),
-        "passes": tried([*flags, "--keep=2"]),
-    }
-    return Night(work, published, killed.returncode, (before, checkpoints(work)), tries)
+    with s3_endpoint():
+        yield Nights(root / "work", root / "published")
 
 
-def tried(flags: list[str]) -> Tried:
-    with pytest.MonkeyPatch.context() as patch:
-        lines: list[str] = []
-        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
-        try:
-            main(flags)
-        except UserError as error:
-            return Tried("\n".join(lines), str(error))
-    return Tried("\n".join(lines), "")
+@pytest.fixture(scope="module")
+def trained(nights: Nights) -> dict[str, float]:
+    """Killed after the training: when its files were written."""
+    assert nights.killed_at("export.json", to=BUCKET).ended == -signal.SIGKILL
+    return nights.training()
 
 
-def checkpoints(work_dir: pathlib.Path) -> dict[str, float]:
-    """When each file of the training was last written."""
-    files = work_dir.glob("runs/*/train/**/*")
-    return {str(path): path.stat().st_mtime for path in files if path.is_file()}
+@pytest.fixture(scope="module")
+def refused(nights: Nights, trained: dict[str, float]) -> Tried:
+    """Taken up, and refused by the gate of the index."""
+    return nights.tried("--min_fidelity=1", to=BUCKET)
 
 
-def test_a_killed_run_is_taken_up_without_training_again(night: Night) -> None:
-    assert night.killed_by == -signal.SIGKILL
-    before, after = night.checkpoints
-    assert before
-    assert after == before
-    assert "goes on with the run" in night.tries["passes"].printed
+@pytest.fixture(scope="module")
+def unnoted(nights: Nights, refused: Tried) -> Tried:
+    """Taken up, and killed when the version was published, before it was noted."""
+    assert open_store(BUCKET).published() == {}
+    return nights.killed_at("published.json", to=BUCKET)
 
 
-def test_a_gate_that_says_no_says_why_and_publishes_nothing(night: Night) -> None:
-    assert "below --min_fidelity 1" in night.tries["fidelity"].refused
-    assert "below --min_ndcg 1: nothing is published" in night.tries["ndcg"].refused
-    assert "version 1 is published" in night.tries["passes"].printed  # and no other before it
+@pytest.fixture(scope="module")
+def finished(nights: Nights, unnoted: Tried) -> Tried:
+    """Taken up again, to another place."""
+    return nights.tried(to=nights.published)
 
 
-def test_the_run_says_what_it_published(night: Night) -> None:
-    (record,) = night.work_dir.glob("runs/*/published.json")
+@pytest.fixture(scope="module")
+def night_after(nights: Nights, finished: Tried) -> Tried:
+    """The same data, the night after, until the training is done."""
+    return nights.killed_at("export.json", "--warm_start", "--protect=3", to=nights.published)
+
+
+def test_the_gate_of_the_index_says_why_and_publishes_nothing(refused: Tried) -> None:
+    assert "below --min_fidelity 1" in refused.refused
+    assert "goes on with the run" in refused.printed
+    assert "done before" in refused.printed  # the training
+
+
+def test_what_is_published_in_a_bucket_is_what_was_asked(
+    nights: Nights, unnoted: Tried, tmp_path: pathlib.Path
+) -> None:
+    assert unnoted.ended == -signal.SIGKILL
+    pull_model.main([f"--published={BUCKET}", "--version=1", f"--output={tmp_path / 'models'}"])
+    (asked,) = nights.work_dir.glob("runs/*/servable/1")
+    assert files_of(tmp_path / "models" / "1") == files_of(asked)
+
+
+def test_the_gate_of_the_servable_says_why(nights: Nights, unnoted: Tried) -> None:
+    (base,) = nights.work_dir.glob("runs/*/servable")
+    with pytest.raises(UserError, match=r"NDCG@50 of the served answers is 0\.\d+, below --min_ndcg 1: nothing"):
+        measure_served(base, split(load(DATA)), min_ndcg=1)
+
+
+def test_a_run_is_taken_up_at_the_step_where_it_was_killed(
+    nights: Nights, trained: dict[str, float], finished: Tried
+) -> None:
+    assert finished.refused == ""
+    assert finished.printed.count("done before") == 3
+    assert trained
+    assert nights.training() == trained
+    assert [path.name for path in nights.published.iterdir()] == ["1"]
+    (record,) = nights.work_dir.glob("runs/*/published.json")
     found = json.loads(record.read_text())
-    (manifest,) = open_store(str(night.published)).published().values()
-    assert (found["version"], found["fingerprint"]) == (1, manifest["fingerprint"])
+    (manifest,) = open_store(BUCKET).published().values()
+    assert (found["to"], found["version"]) == (str(nights.published), 1)
+    assert found["fingerprint"] == manifest["fingerprint"]
     assert found["served"]["queries"] > 0
     assert 0 < found["served"]["ndcg@50"] <= 1
 
 
-@pytest.fixture(scope="module")
-def second_night(night: Night) -> Iterator[Tried]:
-    """The same data the night after, to a bucket, which ends with the module."""
-    with s3_endpoint():
-        flags = ["--data", DATA, "--work_dir", str(night.work_dir), "--to", "s3://models/films", *TINY]
-        yield tried([*flags, "--warm_start", "--sums=rescored", "--no_block", "--protect=3"])
-
-
-def test_the_night_after_trains_again_from_the_weights_of_the_last(night: Night, second_night: Tried) -> None:
-    assert second_night.refused == ""
-    assert "a new run in" in second_night.printed
-    assert "items known" in second_night.printed
-    assert "note: --protect names 3, not published" in second_night.printed
-    assert not [path for path in night.checkpoints[0] if pathlib.Path(path).exists()]  # of runs, the last is kept
-
-
-def test_what_is_published_in_a_bucket_is_what_was_asked(
-    night: Night, second_night: Tried, tmp_path: pathlib.Path
+def test_the_night_after_trains_again_from_the_weights_of_the_last(
+    nights: Nights, trained: dict[str, float], night_after: Tried
 ) -> None:
-    pull_model.main(["--published=s3://models/films", "--version=1", f"--output={tmp_path / 'models'}"])
-    (asked,) = night.work_dir.glob("runs/*/servable/1")
-    assert files_of(tmp_path / "models" / "1") == files_of(asked)
+    assert "a new run in" in night_after.printed
+    assert "items known" in night_after.printed
+    assert "note: --protect names 3, not published" in night_after.printed
+    assert nights.training().items() > trained.items()
 
 
 # --- Before any work -----------------------------------------------------------------------------
@@ -171,8 +204,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: pathlib.Path) -> None
         main([f"--data={DATA}", f"--work_dir={tmp_path}/work", f"--to={tmp_path}/published"])
 
 
-def test_a_number_that_is_taken_is_refused_before_training(night: Night, tmp_path: pathlib.Path) -> None:
-    flags = [f"--data={DATA}", f"--work_dir={tmp_path}/work", f"--to={night.published}", "--version=1"]
+def test_a_number_that_is_taken_is_refused_before_training(
+    nights: Nights, finished: Tried, tmp_path: pathlib.Path
+) -> None:
+    flags = [f"--data={DATA}", f"--work_dir={tmp_path}/work", f"--to={nights.published}", "--version=1"]
     with pytest.raises(UserError, match=r"--version 1 is published at .*; choose a number above 1"):
         main([*flags, *TINY])
 
