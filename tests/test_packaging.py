@@ -139,6 +139,12 @@ def test_what_pulls_a_model_into_a_pod_needs_what_the_tools_have() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_what_trains_builds_and_publishes_needs_what_their_images_have() -> None:
+    modules = ("pipeline.publish", "trainer.task", "beam_index.build", "serving.export", "gcsfs", "s3fs")
+    result = import_as_client(*modules, "apache_beam.runners.worker.worker_pool_main", lock="all")
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_client_check_refuses_tensorflow() -> None:
     result = import_as_client("tensorflow")
     assert result.returncode != 0
