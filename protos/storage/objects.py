@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from protos.errors import UserError
 from protos.servable import SERVABLE_MANIFEST
-from protos.storage.store import PUBLISHER, Sizes, Store, VersionTakenError
+from protos.storage.manifest import Sizes
+from protos.storage.store import PUBLISHER, Store, VersionTakenError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -16,7 +16,8 @@ from collections.abc import Collection
 
 from protos.artifact import new_artifact
 from protos.servable import read_servable_manifest
-from protos.storage.store import PUBLISHER, Sizes, Store, VersionTakenError
+from protos.storage.manifest import Sizes
+from protos.storage.store import PUBLISHER, Store, VersionTakenError
 
 _REMOVED = "removed"
 # As `protos.artifact` and `PosixStore` name what is not a version, or no longer one.

@@ -12,16 +12,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from protos.errors import UserError
-from protos.servable import SERVABLE_FORMAT, SERVABLE_MANIFEST, read_servable_manifest
+from protos.servable import SERVABLE_MANIFEST, read_servable_manifest
+from protos.storage.manifest import Sizes, files_of, inside, whole_manifest
 
 PUBLISHER = "publisher.json"
 # What is not whole and has not grown for so long, nobody is at work on.
 STALE_SECONDS = 24 * 3600
 _ATTEMPTS = 20
-_KIND = SERVABLE_FORMAT.partition("/")[0]
-
-Sizes = Mapping[str, int]
-"""Bytes of each file of a version, by its path from the version's directory."""
 
 
 class VersionTakenError(UserError):
@@ -108,8 +105,8 @@ class Store(abc.ABC):
                     f"version {version} at {self.url} is not whole: {SERVABLE_MANIFEST}, or a file that it lists, is"
                     f" missing or not of its size; whole are {self._numbers()}; publish it anew, or pin one of those"
                 )
-            for name in _files(manifest):
-                target = directory / _inside(name, f"version {version} at {self.url}")
+            for name in files_of(manifest):
+                target = directory / inside(name, f"version {version} at {self.url}")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._get(version, name, target)
         read_servable_manifest(directory)
@@ -119,16 +116,7 @@ class Store(abc.ABC):
 
     def _manifest(self, version: int, sizes: Sizes) -> dict[str, Any] | None:
         """The manifest of a version, if it is whole."""
-        if SERVABLE_MANIFEST not in sizes:
-            return None
-        try:
-            manifest = json.loads(self._read(version, SERVABLE_MANIFEST))
-            whole = str(manifest["format"]).partition("/")[0] == _KIND and all(
-                sizes.get(name) == file["bytes"] for name, file in manifest["files"].items()
-            )
-        except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError):  # gone by now, or no manifest
-            return None
-        return manifest if whole else None
+        return whole_manifest(sizes, lambda name: self._read(version, name))
 
     def _resumed(self, publisher: str, fingerprint: str, version: int | None) -> int | None:
         """The version that this publisher has already published of this; what it left half-way is removed."""
@@ -155,7 +143,7 @@ class Store(abc.ABC):
         for _ in range(1 if version else _ATTEMPTS):
             number = version or max(self._listing(), default=0) + 1
             try:
-                self._publish(servable, _files(manifest), number, claim.encode())
+                self._publish(servable, files_of(manifest), number, claim.encode())
             except VersionTakenError:
                 continue
             return number
@@ -202,15 +190,3 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def _check_writable(self) -> None: ...
-
-
-def _files(manifest: Mapping[str, Any]) -> list[str]:
-    """The files of a version, the manifest last."""
-    return [*manifest["files"], SERVABLE_MANIFEST]
-
-
-def _inside(name: str, place: str) -> pathlib.PurePosixPath:
-    path = pathlib.PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"the manifest of {place} lists {name!r}, which is outside of it; do not use this version")
-    return path
