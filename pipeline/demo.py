@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import pathlib
 import shutil
 import textwrap
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.served import ServedRanker
+from pipeline.stages import Stages
 from pipeline.steps import build_index, export_servable, served
 from protos.errors import run_cli
 from trainer import config as configuration
@@ -51,22 +50,6 @@ _QUICK = {
     "quantizer": {"warmup_epochs": 2, "num_codewords": 32},
     "tokenizer": {"dim": 32},
 }
-
-
-class Stages:
-    """Times the stages of the demo and says which one is under way."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Times a block under a name."""
-        print(f"\n== {name}", flush=True)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 2)
-        print(f"   {self.seconds[name]:.1f} s", flush=True)
 
 
 def read_data(source: str | None) -> Interactions:

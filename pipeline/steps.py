@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from beam_index import build as index_build
 from pipeline.served import ServedRanker
-from protos.artifact import MANIFEST
 from protos.query_inputs import query_inputs
+from protos.servable import SERVABLE_MANIFEST
 from serving import export as serving_export
 from serving.client import RecommendClient
 from serving.server import EmbeddedServer
@@ -39,7 +39,7 @@ def served(base: pathlib.Path, parts: Split) -> Iterator[ServedRanker]:
       base: as `export_servable` filled it.
       parts: the data of the model, from which queries bring what the model takes beside histories.
     """
-    manifest = json.loads((base / "1" / serving_export.EXTRA / MANIFEST).read_text())
+    manifest = json.loads((base / "1" / SERVABLE_MANIFEST).read_text())
     with (
         EmbeddedServer(model_base_path=base, model_name=_MODEL_NAME, port=0) as server,
         RecommendClient(server.address, _MODEL_NAME, timeout=_TIMEOUT_SECONDS) as client,

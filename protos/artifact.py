@@ -50,15 +50,17 @@ def fingerprint(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 @contextlib.contextmanager
-def new_artifact(directory: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+def new_artifact(directory: str | os.PathLike[str], replace: bool = True) -> Iterator[pathlib.Path]:
     """Yields a temporary directory that becomes `directory` when the block ends without an error.
 
     The writer calls `write_manifest` as its last step. An artifact that stood at `directory` before
-    is replaced; after an error it is left as it was and the temporary directory is removed. What a
-    process of this machine that was killed had begun is removed too.
+    is replaced, or, without `replace`, left alone; after an error it is left as it was and the
+    temporary directory is removed. What a process of this machine that was killed had begun is removed
+    too.
 
     Raises:
       UserError: the disk is full.
+      FileExistsError: without `replace`, something is at `directory` by now.
     """
     target = pathlib.Path(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def new_artifact(directory: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         with writing(target, only=_FULL):
             building.mkdir()
             yield building
-            _replace(building, target)
+            _replace(building, target) if replace else _rename_new(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -125,6 +127,15 @@ def _replace(building: pathlib.Path, target: pathlib.Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _rename_new(building: pathlib.Path, target: pathlib.Path) -> None:
+    try:
+        building.rename(target)  # of two at once, one finds a directory that is not empty
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        raise
+
+
 def write_manifest(directory: str | os.PathLike[str], format_name: str, **fields: Any) -> dict[str, Any]:
     """Writes `manifest.json` over all files now in `directory` and returns it."""
     directory = pathlib.Path(directory)
@@ -138,19 +149,24 @@ def write_manifest(directory: str | os.PathLike[str], format_name: str, **fields
     return manifest
 
 
-def read_manifest(directory: str | os.PathLike[str], format_name: str) -> dict[str, Any]:
+def read_manifest(directory: str | os.PathLike[str], format_name: str, at: str = MANIFEST) -> dict[str, Any]:
     """Reads and checks an artifact: format, presence, size and checksum of every file.
+
+    Args:
+      directory: of the artifact.
+      format_name: what it must be.
+      at: where the manifest is in the directory; what it lists, it lists from the directory itself.
 
     Raises:
       UserError: the directory is no complete artifact of this format, or a file in it is missing,
         truncated or changed.
     """
     directory = pathlib.Path(directory)
-    path = directory / MANIFEST
+    path = directory / at
     if not directory.is_dir():
         raise UserError(f"{directory} does not exist; expected a directory holding a {format_name} artifact")
     if not path.is_file():
-        raise UserError(f"{directory} has no {MANIFEST}: it is not a complete {format_name} artifact; build it again")
+        raise UserError(f"{directory} has no {at}: it is not a complete {format_name} artifact; build it again")
     try:
         manifest = json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from protos.artifact import MANIFEST, new_artifact, read_manifest, require_same_model, write_manifest
 from protos.errors import UserError, run_cli
 from protos.query_inputs import query_inputs
+from protos.servable import EXTRA, SERVABLE_FORMAT
 from serving.catalogue import ITEMS_FILE, Catalogue, read_item_ids
 from serving.categories import (
     DEFAULT_COLUMN,
@@ -36,8 +37,6 @@ from serving.sums import CompletedSums, RescoredSums, SparseSums, Sums
 from serving.warmup import write_warmup
 
 MODEL_FORMAT = "sparcode.export/2"
-SERVABLE_FORMAT = "sparcode.servable/3"
-EXTRA = "assets.extra"
 # The newest released TensorFlow Serving; it does not load what a newer TensorFlow saved.
 NEWEST_SERVER = (2, 20)
 

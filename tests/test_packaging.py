@@ -114,8 +114,10 @@ for module in modules:
 """
 
 
-def import_as_client(*modules: str, besides: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    allowed = json.dumps(["sparcode", *pins(ROOT / "requirements" / "client.txt"), *besides])
+def import_as_client(
+    *modules: str, besides: Sequence[str] = (), lock: str = "client"
+) -> subprocess.CompletedProcess[str]:
+    allowed = json.dumps(["sparcode", *pins(ROOT / "requirements" / f"{lock}.txt"), *besides])
     command = [sys.executable, "-c", ONLY_CLIENT_LOCK, allowed, json.dumps(modules)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
@@ -128,6 +130,18 @@ def test_client_modules_import_without_tensorflow() -> None:
 def test_what_frontends_of_search_engines_import_needs_numpy_besides() -> None:
     modules = [f"protos.{path.stem}" for path in (ROOT / "protos").glob("[!_]*.py")]
     result = import_as_client("beam_index.search_engine.query", *modules, besides=["numpy"])
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_pulls_a_model_into_a_pod_needs_what_the_tools_have() -> None:
+    modules = ("k8s.images.pull_model", "protos.storage", "serving.client", "gcsfs", "s3fs")
+    result = import_as_client(*modules, lock="tools")
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_trains_builds_and_publishes_needs_what_their_images_have() -> None:
+    modules = ("pipeline.publish", "trainer.task", "beam_index.build", "serving.export", "gcsfs", "s3fs")
+    result = import_as_client(*modules, "apache_beam.runners.worker.worker_pool_main", lock="all")
     assert result.returncode == 0, result.stderr
 
 
@@ -161,8 +175,8 @@ def pins(lock: pathlib.Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", lock.read_text(), re.MULTILINE))
 
 
-def test_the_three_locks_are_there() -> None:
-    assert [lock.name for lock in LOCKS] == ["bootstrap.txt", "client.txt", "dev.txt"]
+def test_the_locks_are_there() -> None:
+    assert [lock.name for lock in LOCKS] == ["all.txt", "bootstrap.txt", "client.txt", "dev.txt", "tools.txt"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
@@ -180,8 +194,13 @@ def test_a_lock_names_no_host_and_no_path(lock: pathlib.Path) -> None:
     assert re.findall(r"\w+://\S*|--(?:extra-)?index-url.*|--find-links.*|(?<=\s)/\S+", text) == []
 
 
-def test_the_client_runs_at_the_versions_that_are_tested() -> None:
-    assert pins(ROOT / "requirements" / "client.txt").items() <= pins(ROOT / "requirements" / "dev.txt").items()
+@pytest.mark.parametrize("lock", ["client", "tools", "all"])
+def test_what_is_deployed_runs_at_the_versions_that_are_tested(lock: str) -> None:
+    assert pins(ROOT / "requirements" / f"{lock}.txt").items() <= pins(ROOT / "requirements" / "dev.txt").items()
+
+
+def test_no_tool_of_developers_is_deployed() -> None:
+    assert not {"pytest", "ruff", "moto", "hypothesis"} & pins(ROOT / "requirements" / "all.txt").keys()
 
 
 # --- The installation ----------------------------------------------------------------------------
@@ -282,8 +301,8 @@ def test_the_base_install_is_a_client(metadata: email.message.Message) -> None:
 
 
 def test_each_room_has_an_extra(metadata: email.message.Message) -> None:
-    assert set(metadata.get_all("Provides-Extra")) == {"trainer", "beam", "serving", "all", "dev"}
-    parts = [requirements(metadata, extra).keys() for extra in ("trainer", "beam", "serving")]
+    assert set(metadata.get_all("Provides-Extra")) == {"trainer", "beam", "serving", "storage", "all", "dev"}
+    parts = [requirements(metadata, extra).keys() for extra in ("trainer", "beam", "serving", "storage")]
     assert requirements(metadata, "all").keys() == set().union(*parts)
 
 

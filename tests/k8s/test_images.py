@@ -89,7 +89,7 @@ def test_what_is_copied_is_there_and_let_in() -> None:
 
 
 def test_the_gpu_lock_says_nothing_else_than_the_lock() -> None:
-    locked, gpu = (_pins(path) for path in (ROOT / "requirements" / "dev.txt", K8S / "images" / "gpu.txt"))
+    locked, gpu = (_pins(path) for path in (ROOT / "requirements" / "all.txt", K8S / "images" / "gpu.txt"))
     assert gpu["tensorflow"] == locked["tensorflow"]
     assert {name for name in gpu if gpu[name] != locked.get(name)} == {
         name for name in gpu if name.startswith("nvidia-")

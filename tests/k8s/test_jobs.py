@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import pathlib
 import re
 
 import pytest
 import yaml
 
 from beam_index.options import parse
-from tests.k8s.rendered import Pod, flags, of_kind, pods
+from pipeline.publishing.options import parse as parse_publish
+from tests.k8s.rendered import SERVING, Pod, flags, of_kind, pods, servers
 from tests.k8s.tools import ROOT
 
 LOCK = ROOT / "requirements" / "flink" / "lock.sha256"
@@ -46,13 +47,28 @@ def test_the_index_build_takes_its_flags_and_beam_its_own() -> None:
     assert beam.get_all_options()["flink_master"] == "sparcode-flink:8081"
 
 
-def test_publishing_is_suspended_while_there_is_no_such_command() -> None:
+def publishing() -> Pod:
+    """The pod of the nightly job."""
     (cron,) = of_kind("pipeline", "CronJob")
-    (publish,) = (pod for pod in pods("pipeline") if pod.owner is cron)
-    assert publish.containers[0]["command"] == ["python", "-m", "pipeline.publish"]
-    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
-    if importlib.util.find_spec("pipeline.publish") is None:
-        assert cron["spec"]["suspend"] is True
+    (found,) = (pod for pod in pods("pipeline") if pod.owner is cron)
+    return found
+
+
+def test_publishing_takes_its_flags_and_no_two_run_at_once() -> None:
+    (container,) = publishing().containers
+    assert container["command"] == ["python", "-m", "pipeline.publish"]
+    options = parse_publish(container["args"])
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert options.to in mounts
+    assert {"/work"} == {str(options.work_dir.parent), str(pathlib.Path(options.data).parent)}
+    assert publishing().owner["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_what_is_pinned_is_never_removed() -> None:
+    protected = parse_publish(publishing().containers[0]["args"]).protect
+    for overlay in SERVING:
+        for server in servers(overlay):
+            assert int(server.labels["sparcode.dev/version"]) in protected, overlay
 
 
 def test_training_has_a_gpu() -> None:

@@ -182,6 +182,16 @@ def test_only_frontends_reach_grpc_and_only_prometheus_the_metrics() -> None:
     }
 
 
+def test_a_server_calls_nobody_but_the_bucket_where_there_is_one() -> None:
+    (policy,) = of_kind("overlays/bucket", "NetworkPolicy")
+    (prod,) = of_kind("overlays/prod", "NetworkPolicy")
+    assert policy["spec"]["ingress"] == prod["spec"]["ingress"]
+    assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == {53, 443, 80, 988}
+    (server,) = servers("overlays/bucket")
+    assert flags(server.container("pull-model"))["published"].startswith("gs://")
+    assert not [volume for volume in server.spec["volumes"] if "persistentVolumeClaim" in volume]
+
+
 def _all_servers() -> list[Pod]:
     return [*servers("overlays/prod"), *servers("overlays/canary"), *servers("overlays/canary-live")]
 

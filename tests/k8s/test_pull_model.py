@@ -12,7 +12,8 @@ import pytest
 
 from protos.artifact import MANIFEST
 from protos.errors import UserError
-from serving.export import EXTRA, SERVABLE_FORMAT, main
+from protos.servable import EXTRA, SERVABLE_FORMAT
+from serving.export import main
 from tests.k8s.tools import K8S, ROOT
 from tests.support.exports import TinySpec, write_tiny_export
 from tests.support.indexes import TinyIndexSpec, write_tiny_index
@@ -46,22 +47,17 @@ def files(directory: pathlib.Path) -> dict[str, bytes]:
     }
 
 
-def test_the_format_is_that_of_the_export() -> None:
-    assert pull_model.SERVABLE_FORMAT == SERVABLE_FORMAT
-    assert pathlib.PurePosixPath(EXTRA, MANIFEST) == pull_model.INNER_MANIFEST
-
-
 def test_a_version_arrives_as_it_was_published(published: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    target = pull_model.pull(published, 3, tmp_path / "models")
+    target = pull_model.pull(str(published), 3, tmp_path / "models")
     assert target == tmp_path / "models" / "3"
     assert files(target) == files(published / "3")
     assert [path.name for path in target.parent.iterdir()] == ["3"]
 
 
 def test_a_container_that_starts_again_pulls_again(published: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    target = pull_model.pull(published, 3, tmp_path / "models")
+    target = pull_model.pull(str(published), 3, tmp_path / "models")
     (target / "saved_model.pb").write_bytes(b"half")
-    assert files(pull_model.pull(published, 3, tmp_path / "models")) == files(published / "3")
+    assert files(pull_model.pull(str(published), 3, tmp_path / "models")) == files(published / "3")
 
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "no manifest", "another format"])
@@ -78,7 +74,7 @@ def test_a_damaged_version_never_arrives(damage: str, published: pathlib.Path, t
         content = file.read_bytes()
         file.write_bytes(bytes([content[0] ^ 1]) + content[1:] if damage == "changed" else content[:-1])
     with pytest.raises(UserError):
-        pull_model.pull(published, 3, tmp_path / "models")
+        pull_model.pull(str(published), 3, tmp_path / "models")
     assert not list((tmp_path / "models").iterdir())
 
 

@@ -43,7 +43,7 @@ def _text(resources: list[Resource]) -> str:
     return text
 
 
-@pytest.mark.parametrize("overlay", ["dev", "prod", "canary", "canary-live", "sharded"])
+@pytest.mark.parametrize("overlay", ["dev", "prod", "canary", "canary-live", "sharded", "bucket"])
 def test_what_is_pulled_is_what_is_served(overlay: str) -> None:
     for server in servers(f"overlays/{overlay}"):
         assert flags(server.container("pull-model"))["version"] == server.labels["sparcode.dev/version"]

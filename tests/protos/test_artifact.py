@@ -86,3 +86,26 @@ def test_index_and_model_cannot_be_mixed_up():
     require_same_model({"model_fingerprint": "a" * 64}, {"fingerprint": "a" * 64}, "index", "model")
     with pytest.raises(UserError, match=r"index was built from another model: it names aaaaaaaaaaaa.*is bbbbbbbbbbbb"):
         require_same_model({"model_fingerprint": "a" * 64}, {"fingerprint": "b" * 64}, "index", "model")
+
+
+def test_what_is_there_by_the_end_is_left_alone_where_it_may_not_be_replaced(tmp_path):
+    def be_overtaken():
+        with new_artifact(tmp_path / "thing", replace=False) as building:
+            (building / "words").write_text("second")
+            (tmp_path / "thing").mkdir()
+            (tmp_path / "thing" / "words").write_text("first")
+
+    with pytest.raises(FileExistsError):
+        be_overtaken()
+    assert (tmp_path / "thing" / "words").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+    with new_artifact(tmp_path / "new", replace=False) as building:
+        (building / "words").write_text("new")
+    assert (tmp_path / "new" / "words").read_text() == "new"
+
+
+def test_a_manifest_can_be_elsewhere_in_the_artifact(artifact):
+    (artifact / "manifest.json").rename(artifact / "part" / "manifest.json")
+    assert read_manifest(artifact, FORMAT, "part/manifest.json")["extra"] == 7
+    with pytest.raises(UserError, match=r"has no manifest\.json"):
+        read_manifest(artifact, FORMAT)

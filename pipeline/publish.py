@@ -1,0 +1,103 @@
+"""`python -m pipeline.publish`: from interactions to a published version that can be pulled into a pod."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.comparison.store import checksum
+from pipeline.publishing.gate import measure_served
+from pipeline.publishing.options import PublishOptions, parse
+from pipeline.publishing.retention import retire
+from pipeline.publishing.runs import Run, Runs
+from pipeline.publishing.steps import index_of, servable_of, trained_export
+from pipeline.stages import Stages
+from protos.errors import UserError, run_cli
+from protos.servable import read_servable_manifest
+from protos.storage import Store, open_store
+from trainer.data import load
+from trainer.data.interactions import Interactions
+from trainer.data.splits import Split, split
+
+
+def publish(options: PublishOptions) -> int:
+    """Goes from interactions to a published version, and returns its number.
+
+    Raises:
+      UserError: the data, the configuration or the place will not do, or a gate says no; nothing is published then.
+    """
+    store = open_store(options.to)
+    stages = Stages()
+    runs = Runs(options.work_dir)
+    with runs.locked():
+        store.check_writable()
+        with stages.stage("read data"):
+            interactions = load(options.data)
+            print(f"   {interactions.summary()}")
+            parts = split(interactions, options.config.data.split)
+            run = runs.take_up(_asked(interactions, options), options.warm_start)
+            _check_numbers(store, run, options)
+        base, served = _make(run, parts, options, stages)
+        with stages.stage("publish"):
+            version = store.publish(base / "1", run.publisher, options.version)
+            print(f"   version {version} is published at {store.url}")
+        with stages.stage("remove what is old"):
+            removed = retire(store, version, options.keep, options.protect)
+            print(f"   removed: {', '.join(map(str, removed)) or 'none'}")
+            # Last: whoever dies before it is taken up again, finds its version published, and goes on from there.
+            fingerprint = read_servable_manifest(base / "1")["fingerprint"]
+            run.finish({"to": options.to, "version": version, "fingerprint": fingerprint, "served": served})
+            runs.clear()
+    return version
+
+
+def _make(run: Run, parts: Split, options: PublishOptions, stages: Stages) -> tuple[pathlib.Path, dict[str, float]]:
+    """The base path of a servable that has passed the gates, and how it answers."""
+    with stages.stage("train and export"):
+        export_dir = trained_export(run, options.config, parts)
+    with stages.stage("build index"):
+        index_dir = index_of(run, export_dir, options)
+    with stages.stage("export servable"):
+        base = servable_of(run, export_dir, index_dir, options.sums)
+    with stages.stage("ask the servable"):
+        served = measure_served(base, parts, options.min_ndcg)
+        print("   " + ", ".join(f"{name} {value:.4g}" for name, value in served.items()))
+    return base, served
+
+
+def _check_numbers(store: Store, run: Run, options: PublishOptions) -> None:
+    """Before hours of work: whether the number is free, and whether what is protected is there."""
+    there = store.published()
+    if options.version in there and store.publisher(options.version) != run.publisher:
+        raise UserError(
+            f"--version {options.version} is published at {store.url}; choose a number above {max(there)}, or leave it"
+            " out"
+        )
+    if missing := sorted({*options.protect} - {*there}):
+        print(f"note: --protect names {', '.join(map(str, missing))}, not published at {store.url}")
+
+
+def _asked(interactions: Interactions, options: PublishOptions) -> dict[str, Any]:
+    """What makes a run the same as another: all of the data, and the configuration of the model."""
+    digest = hashlib.sha256(checksum(interactions).encode())
+    for columns in (interactions.catalogue.columns(), interactions.event_features, interactions.user_features):
+        for name in sorted(columns):
+            digest.update(pa.record_batch({name: columns[name]}).serialize())
+    # As JSON reads it again.
+    config = json.loads(json.dumps(dataclasses.asdict(options.config)))
+    return {"data": digest.hexdigest(), "config": config}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    publish(parse(argv))
+
+
+if __name__ == "__main__":
+    run_cli(main)
