@@ -24,6 +24,15 @@ ROOT = pathlib.Path(__file__).parents[2]
 PREFIX = "sparcode_probe_"
 
 
+def by_labels(samples, name):
+    """The values of a metric, by track and whatever label there is besides."""
+    return {
+        (sample.labels["track"], *(value for label, value in sample.labels.items() if label != "track")): sample.value
+        for sample in samples
+        if sample.name == name
+    }
+
+
 class Probe:
     """Metrics of its own, and how they read."""
 
@@ -34,7 +43,7 @@ class Probe:
     def series(self, name):
         """Value by the values of the labels."""
         samples = parse(generate_latest(self.registry).decode())
-        return {tuple(sample.labels.values()): sample.value for sample in samples if sample.name == PREFIX + name}
+        return by_labels(samples, PREFIX + name)
 
 
 def answered(version=3, items=("a",), fallback=(False, True, False), tokens=2):
@@ -131,9 +140,7 @@ def test_the_command_asks_steadily_until_it_is_told_to_stop(address, contract_ba
         port = re.fullmatch(r"probing stable, canary with 2 queries; metrics at 127.0.0.1:(\d+)\n", said)[1]
         time.sleep(2)
         samples = fetch(f"127.0.0.1:{port}", "/metrics")
-        asked = {
-            tuple(sample.labels.values()): sample.value for sample in samples if sample.name.endswith("requests_total")
-        }
+        asked = by_labels(samples, f"{PREFIX}requests_total")
         assert list(asked) == [("stable", "OK")]
         assert 20 <= asked["stable", "OK"] <= 60
         process.send_signal(signal.SIGTERM)
