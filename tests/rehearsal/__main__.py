@@ -27,6 +27,7 @@ from tests.rehearsal.versions import DAMAGED, GOOD, NEXT, OTHER, damage, publish
 # Pods share this machine's few cores with their users: times are a hint here, not a service's. What is compared is
 # whether the gate passes a good version and refuses a bad one.
 GATE_FLAGS = ["--min_requests=300", "--max_requests=2400", "--max_p99_ms=2000", "--max_p99_ratio=5"]
+_SHOWN_LOG = 8000
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,11 +75,7 @@ def stage(directory: pathlib.Path, published: pathlib.Path, rate: float, pace: P
         shell = Shell(cluster, directory, GATE_FLAGS)
         traffic = Traffic(cluster.target("sparcode"), directory / "run" / "export", rate, pace)
         script = Script(cluster, shell, traffic, (K8S / "README.md").read_text())
-        try:
-            yield script
-        except BaseException:
-            print(cluster.log("sparcode")[-4000:])
-            raise
+        yield script
 
 
 def rehearse(script: Script) -> None:
@@ -111,6 +108,7 @@ def main(argv: Sequence[str]) -> int:
                 rehearse(script)
             except (WentWrong, RolloutFailed) as found:
                 error = str(found)
+                print(script.log()[-_SHOWN_LOG:])
             seconds = round(time.monotonic() - start, 1)
             count = script.write(flags.output, seconds=seconds, versions_seconds=making, pace=flags.pace, error=error)
     print(f"{count.requests} requests, {count.failed} failed; {seconds} s; {flags.output}")

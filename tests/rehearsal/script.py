@@ -79,9 +79,8 @@ class Script:
         )
         print(f"   {seconds} s, {seen.requests} requests, {seen.failed} failed, by version {seen.versions}  {note}")
         if seen.failed:
-            raise WentWrong(
-                f"{name}: {seen.failed} of {seen.requests} requests failed: {self._traffic.outcome.failures}"
-            )
+            failures = dict(self._traffic.outcome.failures)
+            raise WentWrong(f"{name}: {seen.failed} of {seen.requests} requests failed; of all, {failures}")
         if only is not None and not seen.versions.keys() <= only:
             raise WentWrong(f"{name}: only versions {only} may answer users, found {seen.versions}")
 
@@ -169,10 +168,13 @@ class Script:
             self._wait(lambda: not self._cluster.leaving())
         with self.step("after all", {version}) as notes:
             time.sleep(3)
-            codes = {
-                s.labels["code"]: int(s.value) for s in self._scrape() if s.name == "sparcode_probe_requests_total"
-            }
+            calls = [sample for sample in self._scrape() if sample.name == "sparcode_probe_requests_total"]
+            codes = {call.labels["code"]: int(call.value) for call in calls}
             notes.append(f"the probe's calls: {codes}")
+
+    def log(self) -> str:
+        """What all pods said."""
+        return self._cluster.log("sparcode")
 
     def write(self, path: pathlib.Path, **more: Any) -> Count:
         """Writes what was seen, and returns the count of all of it."""
@@ -199,7 +201,7 @@ class Script:
 
     def _probed(self, name: str, **labels: str) -> bool:
         return any(
-            sample.name == name and labels.items() <= sample.labels.items() and sample.value
+            sample.name == name and labels.items() <= sample.labels.items() and sample.value > 0
             for sample in self._scrape()
         )
 

@@ -39,10 +39,10 @@ class Volumes:
 
     def translate(self, text: str, container: Mapping[str, Any]) -> str:
         """A text in which the container's mounts are where they are here."""
-        for mount in container["volumeMounts"]:
-            path = re.escape(mount["mountPath"])
-            text = re.sub(rf"(?<![\w/.-]){path}(?![\w.-])", str(self._places[mount["name"]]), text)
-        return text
+        places = {mount["mountPath"]: str(self._places[mount["name"]]) for mount in container["volumeMounts"]}
+        paths = "|".join(map(re.escape, places))
+        # All at once: a place here may well begin with a path there, such as /tmp.
+        return re.sub(rf"(?<![\w/.-])({paths})(?![\w.-])", lambda match: places[match[1]], text)
 
 
 def _place(volume: Mapping[str, Any], directory: pathlib.Path, claims: Mapping[str, pathlib.Path]) -> pathlib.Path:
