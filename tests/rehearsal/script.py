@@ -162,6 +162,12 @@ class Script:
             self._cluster.wait_for_rollout(_STABLE, _LONGEST_WAIT)
             notes.append(f"{pod.name} was killed, another took its place")
 
+    def outage(self, seconds: float) -> None:
+        """All pods that answer are killed at once, which users cannot but notice."""
+        for pod in self._cluster.ready_pods({"sparcode.dev/track": "stable"}):
+            pod.lose()
+        time.sleep(seconds)
+
     def drain(self, version: int) -> None:
         """All pods that were told to go are gone, and users did not notice; only one version is left."""
         with self.step("drain", {GOOD, NEXT}):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -61,11 +62,8 @@ def test_what_was_done_stands_in_the_readme(script: Script, tmp_path: pathlib.Pa
     script.write(tmp_path / "rehearsal.json")
     done = json.loads((tmp_path / "rehearsal.json").read_text())["commands"]
     assert len(done) > 10
-    others = [command for command in done if command not in README and f'version: "{DAMAGED}"' not in command]
-    # After the bad promotion the version before is another than in the README.
-    assert set(others) == {f"sed -i 's/version: .*/version: \"{NEXT}\"/' k8s/overlays/prod/version.yaml"} - set(
-        done
-    ) | set(others)
+    edit = re.compile(r'version: "\d+"')  # which version it is, is the rehearsal's own choice
+    assert {edit.sub("", command) for command in done} <= {edit.sub("", line) for line in README.splitlines()}
 
 
 def test_an_outage_is_noticed(script: Script) -> None:
