@@ -77,8 +77,6 @@ class Shell:
                 self._cluster.delete(self._directory / directory)
             case ["rollout", "status", target]:
                 self._cluster.wait_for_rollout(target.removeprefix("deployment/"), timeout)
-            case ["rollout", "undo", target]:
-                self._cluster.undo(target.removeprefix("deployment/"))
             case ["port-forward", target, ports]:
                 self._forward(target.removeprefix("deployment/"), ports)
             case _:

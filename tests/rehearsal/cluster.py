@@ -107,11 +107,6 @@ class Cluster:
                         if not pod.terminating:
                             pod.terminate()
 
-    def undo(self, name: str) -> None:
-        """kubectl rollout undo deployment/NAME."""
-        with self._lock:
-            self._deployments[name].undo()
-
     def wait_for_rollout(self, name: str, timeout: float) -> None:
         """kubectl rollout status deployment/NAME --timeout: the deadline of progress is not waited for where a new pod
         has failed twice.
@@ -149,7 +144,8 @@ class Cluster:
     def pods(self, name: str) -> list[LivePod]:
         """The pods of a Deployment that are wanted and ready."""
         with self._lock:
-            return [pod for pod in self._deployments[name].current() if pod.ready]
+            found = self._deployments.get(name)
+            return [pod for pod in found.current() if pod.ready] if found else []
 
     def target(self, service: str) -> str:
         """What a client asks for a headless service's port 8500."""

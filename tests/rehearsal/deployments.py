@@ -55,10 +55,6 @@ class Deployment:
         if not self.revisions or key(pod) != self.revision:
             self.revisions.append(pod)
 
-    def undo(self) -> None:
-        """Back to the revision before, which is then the newest."""
-        self.revisions.append(self.revisions.pop(-2))
-
     def step(self, create: Callable[[Deployment], LivePod]) -> None:
         """What the controller does next, if anything."""
         self.pods = [(revision, pod) for revision, pod in self.pods if not pod.gone]
