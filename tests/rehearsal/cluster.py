@@ -93,7 +93,7 @@ class Cluster:
         name = resource["metadata"]["name"]
         if name not in self._deployments:
             self._deployments[name] = deployment(pod, scalers.get(name), self._most_pods)
-        self._deployments[name].want(pod)
+        self._deployments[name].wanted = pod
 
     def delete(self, directory: pathlib.Path) -> None:
         """kubectl delete -k."""
@@ -167,7 +167,7 @@ class Cluster:
 
     def _create(self, wanted: Deployment) -> LivePod:
         number = next(self._numbers)
-        pod, name = wanted.revisions[-1], f"{wanted.name}-{number}"
+        pod, name = wanted.wanted, f"{wanted.name}-{number}"
         volumes = Volumes(pod, self._directory / name, self._claims, self._config_maps)
         log = self._directory / name / "log"
         address = f"{self._network}.{number}"

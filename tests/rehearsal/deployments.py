@@ -20,7 +20,7 @@ class Deployment:
       replicas: how many pods.
       surge: how many more may be there during a rollout.
       recreate: whether old pods go before new ones come.
-      revisions: the pods that were wanted, the last one now.
+      wanted: the pod that is wanted now.
       pods: that are there, those on their way out among them, each with the revision it is of.
     """
 
@@ -28,13 +28,13 @@ class Deployment:
     replicas: int
     surge: int
     recreate: bool
-    revisions: list[Pod]
+    wanted: Pod
     pods: list[tuple[str, LivePod]] = dataclasses.field(default_factory=list)
 
     @property
     def revision(self) -> str:
         """What tells the pods that are wanted now from others."""
-        return key(self.revisions[-1])
+        return key(self.wanted)
 
     def current(self) -> list[LivePod]:
         """The pods of the revision that is wanted, without those on their way out."""
@@ -49,11 +49,6 @@ class Deployment:
         """Whether all pods are new and ready, and no old one is there but on its way out."""
         new = self.current()
         return len(new) == self.replicas and all(pod.ready for pod in new) and not self.old()
-
-    def want(self, pod: Pod) -> None:
-        """A new revision, unless it is the one that is wanted already."""
-        if not self.revisions or key(pod) != self.revision:
-            self.revisions.append(pod)
 
     def step(self, create: Callable[[Deployment], LivePod]) -> None:
         """What the controller does next, if anything."""
@@ -101,5 +96,5 @@ def deployment(pod: Pod, min_replicas: int | None, most: int) -> Deployment:
         replicas=min(spec.get("replicas") or min_replicas or 1, most),
         surge=rolling["maxSurge"],
         recreate=strategy.get("type") == "Recreate",
-        revisions=[],
+        wanted=pod,
     )
