@@ -10,6 +10,8 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -97,6 +99,7 @@ def rehearse(script: Script) -> None:
 def main(argv: Sequence[str]) -> int:
     """Rehearses and returns 1 where something was seen that must not be."""
     flags = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the pods
     start, error = time.monotonic(), None
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
         directory = pathlib.Path(scratch)
