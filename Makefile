@@ -22,7 +22,7 @@ demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synth
 test: install  ## Run the tests; ARGS="-k words tests/serving" some of them, WORKERS=0 in one process.
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-rehearse: install k8s-tools  ## Follow k8s/README.md here, with users who must not notice; PACE=0.3 hurries its clocks.
+rehearse: install k8s-tools  ## Follow k8s/README.md here, with users who must not notice; PACE=1: at a cluster's pace.
 	$(PY) -m tests.rehearsal $(if $(PACE),--pace "$(PACE)")
 
 # With ENDPOINT, the suite itself needs only what a client does, NumPy, pytest and pytest-timeout.

@@ -46,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pace",
         type=float,
-        default=1.0,
-        help="what periods and graces of the manifests, and the client's waiting for names, are multiplied by"
-        " (default: %(default)s, as in a cluster)",
+        default=0.3,
+        help="what periods and graces of the manifests, and the client's waiting for names, are multiplied by; 1: as"
+        " in a cluster (default: %(default)s)",
     )
     return parser
 
@@ -85,6 +85,7 @@ def rehearse(script: Script) -> None:
     with contextlib.ExitStack() as users:
         script.start(users)
         script.probe()
+        script.lose_a_pod({GOOD})
         script.damaged_canary()
         script.refuse(OTHER)
         script.canary(NEXT)
@@ -92,7 +93,6 @@ def rehearse(script: Script) -> None:
         script.promote()
         script.damaged_promoted()
         script.roll_back()
-        script.lose_a_pod({GOOD, NEXT})
         script.drain(GOOD)
 
 

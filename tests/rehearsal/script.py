@@ -14,6 +14,7 @@ from typing import Any
 from protos.artifact import writing
 from tests.rehearsal.chapters import Shell, read_chapter
 from tests.rehearsal.cluster import Cluster, RolloutFailed
+from tests.rehearsal.kubelet import LivePod
 from tests.rehearsal.traffic import Count, Traffic
 from tests.rehearsal.versions import DAMAGED, GOOD, NEXT
 from tests.support.metrics import Sample, fetch
@@ -152,9 +153,11 @@ class Script:
             self._shell.run(self._back)
 
     def lose_a_pod(self, only: set[int]) -> None:
-        """A pod is killed while it answers."""
+        """A pod is killed while it answers users."""
         with self.step("lose a pod", only) as notes:
             pod = self._cluster.pods(_STABLE)[0]
+            before = _answered(pod)
+            self._wait(lambda: _answered(pod) > before)
             pod.lose()
             time.sleep(1)
             self._cluster.wait_for_rollout(_STABLE, _LONGEST_WAIT)
@@ -219,6 +222,12 @@ class Script:
             if time.monotonic() > deadline:
                 raise WentWrong(f"after {_LONGEST_WAIT:.0f} s there is still not what was waited for")
             time.sleep(_POLL_SECONDS)
+
+
+def _answered(pod: LivePod) -> float:
+    """How many requests a server has answered, as it says itself."""
+    counts = [sample for sample in fetch(f"{pod.address}:8501") if sample.name == ":tensorflow:serving:request_count"]
+    return sum(count.value for count in counts if count.labels["status"] == "OK")
 
 
 def _exit_code(run: Callable[[], None]) -> int:
