@@ -16,9 +16,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+import pytest
+
 import trainer  # noqa: F401  # before TensorFlow, which the versions are made with
-from protos.errors import run_cli
-from tests.k8s.tools import K8S
+from protos.errors import UserError, run_cli
+from tests.k8s.tools import K8S, kustomize
 from tests.rehearsal.chapters import Shell
 from tests.rehearsal.cluster import Cluster, RolloutFailed
 from tests.rehearsal.pace import Pace
@@ -99,6 +101,7 @@ def rehearse(script: Script) -> None:
 def main(argv: Sequence[str]) -> int:
     """Rehearses and returns 1 where something was seen that must not be."""
     flags = _parser().parse_args(argv)
+    _require_kustomize()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the pods
     start, error = time.monotonic(), None
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
@@ -118,6 +121,13 @@ def main(argv: Sequence[str]) -> int:
     if error:
         print(f"went wrong: {error}")
     return 1 if error or count.failed else 0
+
+
+def _require_kustomize() -> None:
+    try:
+        kustomize()
+    except pytest.skip.Exception as error:
+        raise UserError(str(error)) from error
 
 
 if __name__ == "__main__":
