@@ -13,6 +13,7 @@ from tensorflow_serving.apis import model_pb2
 
 from protos.errors import UserError
 from serving.loader import Servable
+from serving.metrics import ServerMetrics
 from serving.model_config import ModelConfig, ModelServerConfig, check_models
 from serving.status import StatusError, invalid_argument, not_found
 from serving.versions import DEFAULT_RETRIES, LoadRetries, ModelVersions, VersionStatus, servable_not_found
@@ -30,6 +31,7 @@ class Models:
           retries: of loads that fail.
           labels_for_unavailable: whether a label that is not in use may name a version that is not loaded.
         """
+        self.metrics = ServerMetrics()
         self._retries = retries
         self._labels_for_unavailable = labels_for_unavailable
         self._changing = threading.Lock()
@@ -115,6 +117,10 @@ class Models:
         """The versions that answer now, newest first, of every model that is served."""
         return {name: model.available() for name, model in self._models.items() if model.config}
 
+    def has(self, name: str) -> bool:
+        """Whether a model of that name is, or was, served."""
+        return name in self._models
+
     def close(self) -> None:
         """Cancels what is running; nothing is answered from now on."""
         for model in self._models.values():
@@ -136,7 +142,7 @@ class Models:
         labels = {config.name: self._checked_labels(config) for config in configs}
         models, new = dict(self._models), []  # a model that was served once stays, for its statuses
         for config in configs:
-            model = models.setdefault(config.name, ModelVersions(config, self._retries))
+            model = models.setdefault(config.name, ModelVersions(config, self._retries, self.metrics.load))
             if model.config is None or config.name not in self._models:
                 new.append(model)
             model.config = config

@@ -11,6 +11,7 @@ import grpc
 from protos.errors import UserError
 from serving.credentials import read_credentials
 from serving.model_config import ModelServerConfig, single_model
+from serving.monitoring import Monitoring, read_monitoring
 from serving.text_protos import read_text_proto
 from serving.versions import DEFAULT_RETRIES, LoadRetries
 
@@ -30,6 +31,7 @@ class ServerOptions:
       labels_for_unavailable: whether a label that is not in use may name a version that is not loaded.
       channel_arguments: of gRPC, by name, over those that TensorFlow Serving sets.
       credentials: of TLS; None speaks in the clear.
+      monitoring: where metrics are; None is nowhere.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +42,7 @@ class ServerOptions:
     labels_for_unavailable: bool = False
     channel_arguments: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
     credentials: grpc.ServerCredentials | None = None
+    monitoring: Monitoring | None = None
 
 
 DEFAULT_OPTIONS = ServerOptions()
@@ -130,6 +133,18 @@ def _add_listening_flags(made: argparse.ArgumentParser) -> None:
     group.add_argument("--port_file", metavar="FILE", help="write the port there once the server answers")
     group.add_argument("--host", default=DEFAULT_OPTIONS.host, help="address to listen at (default: %(default)s)")
     group.add_argument(
+        "--rest_api_port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="of metrics alone: there is no REST API here (default: 0, no port)",
+    )
+    group.add_argument(
+        "--monitoring_config_file",
+        metavar="FILE",
+        help="text of a MonitoringConfig: metrics for Prometheus on the REST port",
+    )
+    group.add_argument(
         "--ssl_config_file", metavar="FILE", help="text of an SSLConfig, whose fields hold PEM: TLS and mutual TLS"
     )
     group.add_argument(
@@ -182,7 +197,12 @@ def options_of(flags: argparse.Namespace) -> ServerOptions:
         labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         channel_arguments=_channel_arguments(flags.grpc_channel_arguments),
         credentials=read_credentials(flags.ssl_config_file) if flags.ssl_config_file else None,
+        monitoring=_monitoring(flags),
     )
+
+
+def _monitoring(flags: argparse.Namespace) -> Monitoring | None:
+    return read_monitoring(flags.monitoring_config_file, flags.rest_api_port) if flags.monitoring_config_file else None
 
 
 def _channel_arguments(text: str) -> dict[str, int | str]:

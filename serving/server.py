@@ -21,6 +21,7 @@ from serving.decoding import RefuseUndecodable
 from serving.listening import EXCLUSIVE_PORT, bind, format_address, require_free
 from serving.model_config import ModelServerConfig, single_model
 from serving.models import Models
+from serving.monitoring import MetricsPage
 from serving.options import DEFAULT_OPTIONS, DEFAULT_PORT, ServerOptions, models_of, options_of, parser
 from serving.services import ModelService, PredictionService
 
@@ -54,7 +55,9 @@ class ModelServer:
         self._poller = threading.Thread(target=self._poll, name="poll-versions", daemon=True)
         self._health = health.HealthServicer()  # SERVING from the start, which is when the models are loaded
         self._server = self._make_server()
-        self.port = 0  # the real one, from `start` on
+        self.port = 0  # the real ones, from `start` on
+        self.metrics_port = 0
+        self._page: MetricsPage | None = None
 
     @property
     def address(self) -> str:
@@ -69,8 +72,13 @@ class ModelServer:
             serve, or none can be loaded; or the configuration breaks a rule.
         """
         require_free(self._options.host, self._requested_port)
-        self.models.start(self._config)
-        self.port = bind(self._server, self._options.host, self._requested_port, self._options.credentials)
+        self._start_metrics()
+        try:
+            self.models.start(self._config)
+            self.port = bind(self._server, self._options.host, self._requested_port, self._options.credentials)
+        except BaseException:
+            self._stop_metrics()
+            raise
         self._server.start()
         if self._options.poll_seconds > 0:
             self._poller.start()
@@ -84,6 +92,7 @@ class ModelServer:
         if self._poller.is_alive():
             self._poller.join()
         self.models.close()
+        self._stop_metrics()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -103,6 +112,18 @@ class ModelServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.models), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
+
+    def _start_metrics(self) -> None:
+        """Metrics are there while the models load, as TensorFlow Serving's REST port is not: loads that fail show."""
+        if self._options.monitoring is not None:
+            self._page = MetricsPage(self._options.host, self._options.monitoring, self.models.metrics.page)
+            self._page.start()
+            self.metrics_port = self._page.port
+
+    def _stop_metrics(self) -> None:
+        if self._page is not None:
+            self._page.stop()
+            self._page = None
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._options.poll_seconds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -66,7 +67,20 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs a signature of the version that the request names; the call's deadline bounds the run."""
-        return self._models.find(_spec(request)).predict(request, timeout=context.time_remaining())
+        name, start, status = request.model_spec.name, time.perf_counter(), grpc.StatusCode.INTERNAL
+        try:
+            observe = functools.partial(self._models.metrics.run, name)
+            servable = self._models.find(_spec(request))
+            response = servable.predict(request, context.time_remaining(), observe)
+            status = grpc.StatusCode.OK
+        except StatusError as error:
+            status = error.code
+            raise
+        finally:
+            # Not by any name that a stranger sends: what is counted would grow without end.
+            counted = name if self._models.has(name) else ""
+            self._models.metrics.request(counted, status.name, time.perf_counter() - start)
+        return response
 
     @_with_status
     def GetModelMetadata(  # noqa: N802

@@ -8,6 +8,7 @@ import os
 import pathlib
 import threading
 import time
+from collections.abc import Callable
 
 from tensorflow_serving.apis import get_model_status_pb2
 
@@ -77,11 +78,17 @@ class ModelVersions:
       config: base path and version policy, which `refresh` follows; None when the model is served no longer.
     """
 
-    def __init__(self, config: ModelConfig, retries: LoadRetries = DEFAULT_RETRIES) -> None:
-        """Loads nothing yet."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        retries: LoadRetries = DEFAULT_RETRIES,
+        on_load: Callable[[str, bool], None] = lambda path, succeeded: None,
+    ) -> None:
+        """Loads nothing yet; `on_load` is told of every attempt, by its path, whether it succeeded."""
         self.name = config.name
         self.config: ModelConfig | None = config
         self._retries = retries
+        self._on_load = on_load
         self._failures: dict[int, _Failure] = {}  # of wanted versions
         self._lock = threading.Lock()
         self._loaded: dict[int, Servable] = {}  # both are written by changes alone, under the lock
@@ -153,8 +160,10 @@ class ModelVersions:
         try:
             servable = Servable(path, version)
         except StatusError as error:
+            self._on_load(str(path), False)
             self._failed(version, error)
             return
+        self._on_load(str(path), True)
         self._failures.pop(version, None)
         with self._lock:
             self._loaded[version] = servable

@@ -127,6 +127,13 @@ def test_client_modules_import_without_tensorflow() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_what_watches_servers_needs_no_tensorflow() -> None:
+    result = import_as_client("pipeline.gate.__main__", "pipeline.recorded")
+    assert result.returncode == 0, result.stderr
+    result = import_as_client("pipeline.probe.__main__", besides=["prometheus-client"])
+    assert result.returncode == 0, result.stderr
+
+
 def test_what_frontends_of_search_engines_import_needs_numpy_besides() -> None:
     modules = [f"protos.{path.stem}" for path in (ROOT / "protos").glob("[!_]*.py")]
     result = import_as_client("beam_index.search_engine.query", *modules, besides=["numpy"])

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from protos.errors import UserError
 from serving.client import Query
+from serving.recorded import recorded_query
 
 _MAX_QUERIES = 10_000
 _KS = (10, 50, 100, 200)
@@ -64,20 +65,13 @@ def read_users(export: pathlib.Path, category_column: str) -> Users:
     items = _table(export / "items.parquet")
     column = items[category_column].to_pylist() if category_column in items.column_names else []
     categories = {name for value in column for name in (value if isinstance(value, list) else [value]) if name}
-    return Users([_query(row) for row in rows], items["item_id"].to_pylist(), sorted(categories))
+    return Users([recorded_query(row) for row in rows], items["item_id"].to_pylist(), sorted(categories))
 
 
 def _table(path: pathlib.Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} is not there; expected the directory of an exported model, such as run/export")
     return pq.read_table(path)
-
-
-def _query(row: dict[str, Any]) -> Query:
-    """A row of the queries: its history; its target, which is not asked; and what else it has, its features."""
-    row.pop("relevant", None)
-    history = row.pop("history") or []
-    return Query(history, features=row)
 
 
 def draw(users: Users, mix: Mix) -> Iterator[list[Query]]:

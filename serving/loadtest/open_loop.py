@@ -65,15 +65,21 @@ def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
         due += rng.expovariate(rate)
 
 
-async def run(client: AsyncRecommendClient, requests: Iterator[Sequence[Query]], due: Iterator[float]) -> Outcome:
+async def run(
+    client: AsyncRecommendClient,
+    requests: Iterator[Sequence[Query]],
+    due: Iterator[float],
+    outcome: Outcome | None = None,
+) -> Outcome:
     """Sends each request when it is due and waits for the last one's end.
 
     Args:
       client: its timeout bounds every request.
       requests: at least as many as there are arrivals.
       due: seconds from now, ascending.
+      outcome: where what becomes of them is kept, for who looks while they run; returned in the end.
     """
-    outcome = Outcome()
+    outcome = Outcome() if outcome is None else outcome
     start = time.monotonic()
     async with asyncio.TaskGroup() as under_way:
         for seconds in due:

@@ -1,0 +1,93 @@
+"""What the probe tells Prometheus; k8s/monitoring/metrics.yaml names every metric, and who reads it."""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from protos.artifact import MANIFEST
+from serving.client import Recommendation
+
+# Where TensorFlow Serving expects what is not its own; the manifest of a version is there.
+_MANIFEST = pathlib.PurePosixPath("assets.extra", MANIFEST)
+# Around the limits of the alerts (50 ms) closer to one another than elsewhere.
+_SECONDS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_BY_VERSION = ("track", "version")
+_FORGOTTEN_AFTER = 120.0
+
+
+class ProbeMetrics:
+    """Counts what tracks answer, for one thread a track.
+
+    Args:
+      registry: that is exported.
+      published: the directory of the published versions, whose manifests say when they were; None if it cannot be seen.
+    """
+
+    def __init__(self, registry: CollectorRegistry, published: pathlib.Path | None) -> None:
+        disable_created_metrics()  # a series more for each, which nobody reads
+        self._published = published
+        self._seen: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+        counter = _counters(registry)
+        self._requests = counter("sparcode_probe_requests", "Predict calls, by gRPC's status code.", ("track", "code"))
+        self._seconds = Histogram(
+            "sparcode_probe_request_seconds",
+            "A call, as a client sees it.",
+            ("track",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._answers = counter("sparcode_probe_answers", "Answered queries, by the version that answered.")
+        self._empty = counter("sparcode_probe_empty_answers", "Those of them without a single item.")
+        self._tokens = counter("sparcode_probe_tokens", "Query tokens of answered queries.")
+        self._unknown = counter("sparcode_probe_unknown_codes", "Those of them whose code has no list.")
+        self._published_at = Gauge(
+            "sparcode_probe_published_timestamp_seconds",
+            "When the version that answers was published: the time of its manifest.",
+            _BY_VERSION,
+            registry=registry,
+        )
+
+    def request(self, track: str, code: str, seconds: float) -> None:
+        """A call that ended with a status code."""
+        self._requests.labels(track, code).inc()
+        self._seconds.labels(track).observe(seconds)
+
+    def answer(self, track: str, answer: Recommendation) -> None:
+        """An answered query."""
+        labels = track, str(answer.model_version)
+        self._answers.labels(*labels).inc()
+        self._empty.labels(*labels).inc(not answer.item_ids)
+        self._tokens.labels(*labels).inc(len(answer.codes))
+        self._unknown.labels(*labels).inc(sum(answer.fallback[: len(answer.codes)]))
+        self._date(labels)
+
+    def _date(self, labels: tuple[str, str]) -> None:
+        """Says when the version was published, and no longer says it of versions that do not answer any more."""
+        now = time.monotonic()
+        with self._lock:
+            if labels not in self._seen and (published := self._time_of(labels[1])) is not None:
+                self._published_at.labels(*labels).set(published)
+            self._seen[labels] = now
+            for gone in [key for key, last in self._seen.items() if now - last > _FORGOTTEN_AFTER]:
+                del self._seen[gone]
+                self._published_at.remove(*gone)
+
+    def _time_of(self, version: str) -> float | None:
+        if self._published is None:
+            return None
+        try:
+            return (self._published / version / _MANIFEST).stat().st_mtime
+        except OSError:  # removed since, or not to be seen from here
+            return None
+
+
+def _counters(registry: CollectorRegistry):
+    def counter(name: str, text: str, labels: tuple[str, ...] = _BY_VERSION) -> Counter:
+        return Counter(name, text, labels, registry=registry)
+
+    return counter
