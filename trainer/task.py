@@ -194,7 +194,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Trains SparCode on a log of interactions and exports it for the index build.",
         epilog="Run the same command again to resume a run that was stopped; it ends with the same weights.",
     )
-    parser.add_argument("--data", required=True, help="directory of a known format, or 'synthetic'")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="directory of a known format, schema file of your own data (python -m trainer.data --help), or 'synthetic'",
+    )
     parser.add_argument("--job-dir", required=True, type=pathlib.Path, help="gets config, checkpoints, logs and export")
     parser.add_argument(
         "--model",

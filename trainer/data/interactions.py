@@ -111,7 +111,7 @@ class Interactions:
     held_out: np.ndarray | None = None
     event_features: Columns = dataclasses.field(default_factory=dict)
     user_features: Columns = dataclasses.field(default_factory=dict)
-    declared: FeaturesConfig = FeaturesConfig()
+    declared: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
 
     def __len__(self) -> int:
         return len(self.users)

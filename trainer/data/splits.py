@@ -91,7 +91,7 @@ class Split:
     validation_events: Sequences = dataclasses.field(default_factory=list)
     event_features: Columns = dataclasses.field(default_factory=dict)
     user_features: Columns = dataclasses.field(default_factory=dict)
-    declared: FeaturesConfig = FeaturesConfig()
+    declared: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
 
     def columns(self) -> FeatureColumns:
         """All that is known beside ids, and which events are for training."""

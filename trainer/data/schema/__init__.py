@@ -1,4 +1,4 @@
-"""A schema file (YAML) says what one's own files hold: `load` reads them, `check` judges them, `init` writes the schema."""
+"""A schema file (YAML) says what one's own files hold: `load` reads them, `check` judges them, `guess` writes it."""
 
 from trainer.data.schema.load import load_schema
 

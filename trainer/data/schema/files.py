@@ -14,7 +14,7 @@ from protos.errors import UserError
 
 _ENDINGS = {
     **dict.fromkeys(("parquet", "pq", "parq"), "parquet"),
-    **dict.fromkeys(("csv",), "csv"),
+    **dict.fromkeys(("csv", "dat"), "csv"),
     **dict.fromkeys(("tsv", "tab"), "tsv"),
     **dict.fromkeys(("jsonl", "ndjson"), "jsonl"),
     **dict.fromkeys(("tfrecord", "tfrecords"), "tfrecord"),
@@ -84,9 +84,7 @@ def _matching(pattern: str, wanted: str, place: str) -> list[DataFile]:
         named, paths = _paths(filesystem, path)
     except OSError as error:
         raise UserError(f"{place}: {pattern} cannot be listed: {error}") from error
-    files = [
-        DataFile(filesystem, each, prefix + each, wanted or format_of(each) or "") for each in sorted(paths)
-    ]
+    files = [DataFile(filesystem, each, prefix + each, wanted or format_of(each) or "") for each in sorted(paths)]
     if not named:
         files = [file for file in files if file.format]
     for file in files:
@@ -131,8 +129,8 @@ def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 def _filesystem(pattern: str, place: str) -> tuple[pafs.FileSystem, str]:
     """The file system of a path or URL, and the path in it: Arrow's own, else one of fsspec."""
-    scheme, found, rest = pattern.partition("://")
-    if not found:
+    scheme = pattern.partition("://")[0]
+    if scheme == pattern:
         return pafs.LocalFileSystem(), pattern
     magic = _MAGIC.search(pattern)
     # A glob is no URI: what is before it is asked for, and the rest put back.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
@@ -141,12 +140,9 @@ def _csv(
 
 def _past(numbers: np.ndarray, skipped: Sequence[int]) -> np.ndarray:
     """The places in the file of the rows that are 1st, 2nd, ... without those that were skipped."""
-    # The row before which i rows were skipped is moved by i.
-    edges = [row - place for place, row in enumerate(skipped)]
-    if not edges or edges[0] > numbers[-1:]:
-        return numbers
-    first = bisect.bisect_right(edges, int(numbers[0]))
-    return numbers + first + np.searchsorted(np.array(edges[first:]), numbers, side="right")
+    # A row that had i rows skipped before it is moved by i.
+    edges = np.array(skipped, np.int64) - np.arange(len(skipped))
+    return numbers + np.searchsorted(edges, numbers, side="right")
 
 
 def _open_csv(

@@ -35,6 +35,11 @@ class Feature(FeatureConfig):
         """The name of its column in the files."""
         return self.column or self.name
 
+    @property
+    def holds_lists(self) -> bool:
+        """Whether its column has a list in each row, not a text that is to be split."""
+        return self.kind in ("multi_category", "vector") and not self.separator
+
     def config(self) -> FeatureConfig:
         """What a model's configuration says of it."""
         return FeatureConfig(**{field.name: getattr(self, field.name) for field in dataclasses.fields(FeatureConfig)})
@@ -157,7 +162,11 @@ class Schema:
         """The features as a model's configuration takes them."""
         sources = {"items": self.items, "events": self.interactions, "users": self.users}
         return FeaturesConfig(
-            **{place: tuple(feature.config() for feature in source.features) for place, source in sources.items() if source}
+            **{
+                place: tuple(feature.config() for feature in source.features)
+                for place, source in sources.items()
+                if source
+            }
         )
 
 
