@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         required=True,
-        help="directory of a known format, schema file of your own data (python -m trainer.data --help), or 'synthetic'",
+        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
     )
     parser.add_argument("--output", required=True, type=pathlib.Path, help="directory for the results and the runs")
     parser.add_argument("--models", default=",".join(MODELS), help="names with commas between (default: all of them)")

@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data",
-        help="directory of a known format, schema file of your own data (python -m trainer.data --help), or 'synthetic'",
+        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
     )
     parser.add_argument(
         "--output", type=pathlib.Path, default=pathlib.Path("build/demo"), help="(default: %(default)s)"

@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         required=True,
-        help="directory of a known format, schema file of your own data (python -m trainer.data --help), or 'synthetic'",
+        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
     )
     parser.add_argument("--job-dir", required=True, type=pathlib.Path, help="gets config, checkpoints, logs and export")
     parser.add_argument(

@@ -11,7 +11,7 @@ from protos.errors import UserError, run_cli
 from trainer.data.schema import summary
 from trainer.data.schema.check import check
 from trainer.data.schema.guess import guess
-from trainer.data.schema.spec import read_schema
+from trainer.data.schema.schema_file import read_schema
 
 _EPILOG = """\
 example, from files to a trained model:

@@ -74,7 +74,8 @@ def _read_directory(path: pathlib.Path) -> Interactions:
 
 def _known() -> str:
     directories = "; ".join(" + ".join(known.files) for known in FORMATS)
-    return f"a directory with {directories}; or the .yaml schema of your own files; or a .txt file of 'user item' lines; or {SYNTHETIC!r}"
+    files = "the .yaml schema of your own files; or a .txt file of 'user item' lines"
+    return f"a directory with {directories}; or {files}; or {SYNTHETIC!r}"
 
 
 def _spec(parameters: str) -> SyntheticSpec:

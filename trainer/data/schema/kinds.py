@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.data.schema.feature_values import feature_values
 from trainer.data.schema.spec import Feature, TimeColumn
-from trainer.data.schema.values import PER_SECOND, feature_values, identifiers, is_list, is_text, numbers, plain, times
+from trainer.data.schema.values import PER_SECOND, identifiers, is_list, is_text, numbers, plain, times
 
 _LAYOUTS = (
     *("%Y%m%d", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),

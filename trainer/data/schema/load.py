@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 
 from trainer.data import interactions as table
 from trainer.data.interactions import Interactions, ItemText, build_interactions
-from trainer.data.schema.collect import Described, Events, collect_events, collect_table
+from trainer.data.schema.events import Events, collect_events
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import Report
-from trainer.data.schema.spec import Schema, Table, read_schema
+from trainer.data.schema.schema_file import read_schema
+from trainer.data.schema.spec import Schema, Table
+from trainer.data.schema.tables import Described, collect_table
 
 _LOG = logging.getLogger(__name__)
 _MICROS = 1_000_000

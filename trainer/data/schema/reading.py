@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from protos.errors import UserError
+from trainer.data.schema.feature_values import feature_values
 from trainer.data.schema.files import DataFile, find_files
 from trainer.data.schema.readers import Malformed, Rows, column_names, read_rows
 from trainer.data.schema.report import Example, Finding, Report
 from trainer.data.schema.spec import Feature, InteractionSource, Table
-from trainer.data.schema.values import Converted, feature_values, plain
+from trainer.data.schema.values import Converted, plain
 
 _WANTED = {
     "id": "text or a whole number",

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.data.schema.collect import Described, Events
+from trainer.data.schema.events import Events
 from trainer.data.schema.reading import SourceReader
+from trainer.data.schema.tables import Described
 
 _EXAMPLES = 3
 _SHOWN = 40

@@ -1,8 +1,8 @@
-"""Columns as files have them, turned into ids, times, numbers and features; what will not turn is marked, not lost."""
+"""Columns as files have them, turned into ids, times and numbers; what will not turn is marked, not lost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.data.schema.spec import Feature, TimeColumn
+from trainer.data.schema.spec import TimeColumn
 
 _WHOLE = r"^\s*[+-]?\d{1,18}\s*$"
 _DECIMAL = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
@@ -77,13 +77,13 @@ def identifiers(column: pa.Array) -> Converted:
     """Ids and names: text as it is, whole numbers by their digits (also `7.0`, as pandas writes 7 beside nulls)."""
     kind = column.type
     if is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return _all_right(column.cast(pa.string()))
+        return all_right(column.cast(pa.string()))
     if pa.types.is_floating(kind):
         column = column.cast(pa.float64())
         whole = pc.fill_null(pc.and_(pc.equal(column, pc.floor(column)), pc.less(pc.abs(column), 2.0**53)), False)
         kept = pc.if_else(whole, column, pa.scalar(None, pa.float64()))
-        return _against(column, kept.cast(pa.int64()).cast(pa.string()))
-    return _all_wrong(column, pa.string())
+        return against(column, kept.cast(pa.int64()).cast(pa.string()))
+    return all_wrong(column, pa.string())
 
 
 def times(column: pa.Array, spec: TimeColumn) -> Converted:
@@ -91,13 +91,13 @@ def times(column: pa.Array, spec: TimeColumn) -> Converted:
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         stamps = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
-        return _all_right(stamps.cast(pa.int64()))
+        return all_right(stamps.cast(pa.int64()))
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _against(column, _since_1970(column, spec.unit))
+        return against(column, _since_1970(column, spec.unit))
     if not is_text(kind):
-        return _all_wrong(column, pa.int64())
+        return all_wrong(column, pa.int64())
     if spec.format:
-        return _against(column, _parsed(column, spec.format))
+        return against(column, _parsed(column, spec.format))
     whole = pc.match_substring_regex(column, _WHOLE)
     decimal = pc.and_(pc.match_substring_regex(column, _DECIMAL), pc.invert(whole))
     parts = (
@@ -105,7 +105,7 @@ def times(column: pa.Array, spec: TimeColumn) -> Converted:
         _since_1970(_where(decimal, pc.utf8_trim_whitespace(column)).cast(pa.float64()), spec.unit),
         _parsed(_where(pc.invert(pc.or_(whole, decimal)), column), "ISO8601"),
     )
-    return _against(column, pc.coalesce(*parts))
+    return against(column, pc.coalesce(*parts))
 
 
 def _since_1970(numbers: pa.Array, unit: str) -> pa.Array:
@@ -139,7 +139,7 @@ def numbers(column: pa.Array) -> Converted:
     kind = column.type
     if is_text(kind):
         is_number = pc.match_substring_regex(column, _DECIMAL)
-        return _against(column, _where(is_number, pc.utf8_trim_whitespace(column)).cast(pa.float64()))
+        return against(column, _where(is_number, pc.utf8_trim_whitespace(column)).cast(pa.float64()))
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -147,97 +147,24 @@ def numbers(column: pa.Array) -> Converted:
         or pa.types.is_decimal(kind)
     ):
         found = column.cast(pa.float64(), safe=False)
-        return _against(column, pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64())))
-    return _all_wrong(column, pa.float64())
-
-
-def feature_values(column: pa.Array, feature: Feature) -> Converted:
-    """A plain column as Arrow has that kind of feature (trainer/features/raw.py)."""
-    return _FEATURES[feature.kind](column, feature)
-
-
-def _number_feature(column: pa.Array, _: Feature) -> Converted:
-    found = numbers(column)
-    return found._replace(values=found.values.cast(pa.float32(), safe=False))
-
-
-def _name_feature(column: pa.Array, _: Feature) -> Converted:
-    return identifiers(column)
-
-
-def _multi_category(column: pa.Array, feature: Feature) -> Converted:
-    if is_text(column.type) and feature.separator:
-        parts = pc.split_pattern(column, feature.separator)
-        return _all_right(_without_empty(parts, pc.utf8_trim_whitespace(parts.flatten())))
-    if is_list(column.type):
-        names = identifiers(plain(column.flatten()))
-        return _all_right(_without_empty(column, names.values)) if not names.wrong.any() else _wrong_lists(column)
-    single = identifiers(column)
-    if single.wrong.any() or is_text(column.type):
-        return _all_wrong(column, pa.list_(pa.string()))
-    return _all_right(_lists_of_one(single.values))
-
-
-def _wrong_lists(column: pa.Array) -> Converted:
-    return _all_wrong(column, pa.list_(pa.string()))
-
-
-def _lists_of_one(values: pa.Array) -> pa.Array:
-    present = np.asarray(values.is_valid())
-    return _lists(present.astype(np.int64), values.drop_null(), ~present)
-
-
-def _without_empty(lists: pa.Array, values: pa.Array) -> pa.Array:
-    """Lists with these flattened values, of which "" and null are left out; null stays null."""
-    kept = pc.fill_null(pc.not_equal(values, ""), False)
-    parents = np.asarray(pc.list_parent_indices(lists))[np.asarray(kept)]
-    return _lists(np.bincount(parents, minlength=len(lists)), values.filter(kept), np.asarray(lists.is_null()))
-
-
-def _lists(lengths: np.ndarray, values: pa.Array, is_null: np.ndarray) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(is_null))
-
-
-def _vector(column: pa.Array, feature: Feature) -> Converted:
-    if is_text(column.type):
-        bare = pc.utf8_trim(column, "[]() \t")
-        separator = feature.separator or ","
-        column = pc.split_pattern(bare, separator) if separator.strip() else pc.ascii_split_whitespace(bare)
-    kind = pa.list_(pa.float32())
-    if not is_list(column.type):
-        return _all_wrong(column, kind)
-    parts = numbers(plain(column.flatten())).values
-    parents = np.asarray(pc.list_parent_indices(column))
-    # A vector with a hole is none.
-    holes = np.bincount(parents[np.asarray(parts.is_null())], minlength=len(column)) > 0
-    lengths = np.asarray(pc.list_value_length(column).fill_null(0))
-    wrong = holes | ((lengths == 0) & np.asarray(column.is_valid()))
-    kept = parts.filter(pa.array(~wrong[parents])).cast(pa.float32(), safe=False)
-    return Converted(_lists(np.where(wrong, 0, lengths), kept, wrong | np.asarray(column.is_null())), wrong)
-
-
-_FEATURES: dict[str, Callable[[pa.Array, Feature], Converted]] = {
-    "category": _name_feature,
-    "multi_category": _multi_category,
-    "number": _number_feature,
-    "text": _name_feature,
-    "vector": _vector,
-}
+        return against(column, pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64())))
+    return all_wrong(column, pa.float64())
 
 
 def _where(chosen: pa.Array, column: pa.Array) -> pa.Array:
     return pc.if_else(chosen, column, pa.scalar(None, column.type))
 
 
-def _against(column: pa.Array, values: pa.Array) -> Converted:
-    """Wrong is what was there and is null now."""
+def against(column: pa.Array, values: pa.Array) -> Converted:
+    """Converted values of a column: wrong is what was there and is null now."""
     return Converted(values, np.asarray(pc.and_(column.is_valid(), values.is_null())))
 
 
-def _all_right(values: pa.Array) -> Converted:
+def all_right(values: pa.Array) -> Converted:
+    """A column of which nothing is wrong."""
     return Converted(values, np.zeros(len(values), bool))
 
 
-def _all_wrong(column: pa.Array, kind: pa.DataType) -> Converted:
+def all_wrong(column: pa.Array, kind: pa.DataType) -> Converted:
+    """A column whose values are none of a type."""
     return Converted(pa.nulls(len(column), kind), np.asarray(column.is_valid()))

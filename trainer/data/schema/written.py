@@ -95,8 +95,10 @@ def _table(table: TableGuess, base: pathlib.Path) -> Iterator[str]:
         yield "# For people."
         yield f"title: {_yaml(rename[table.title])}"
     if table.features:
-        yield "# What the model sees, unless its configuration names features of its own. Kinds: category, multi_category,"
-        yield "# number, text, vector." + (" A query brings those of its user." if table.place == "users" else "")
+        yield "# What the model sees, unless its configuration names features of its own. Kinds: category,"
+        yield "# multi_category, number, text, vector." + (
+            " A query brings those of its user." if table.place == "users" else ""
+        )
         yield "features:"
         yield from (f"  - {_feature(feature, rename)}" for feature in table.features)
 

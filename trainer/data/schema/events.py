@@ -1,8 +1,7 @@
-"""Gathers a source whole: events as numbers of users and items, tables by id."""
+"""Gathers the log: sound events, as numbers of users and items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +10,10 @@ import pyarrow.compute as pc
 
 from protos.errors import UserError
 from trainer.data.interactions import Coded
+from trainer.data.schema.columns import id_column, joined
 from trainer.data.schema.reading import Part, SourceReader
-from trainer.data.schema.spec import InteractionSource, Table
-from trainer.data.schema.values import identifiers, numbers, times
+from trainer.data.schema.spec import InteractionSource
+from trainer.data.schema.values import numbers, times
 
 WEIGHT = "weight"
 
@@ -36,26 +36,6 @@ class Events(NamedTuple):
     features: dict[str, pa.Array]
     files: np.ndarray
     rows: np.ndarray
-
-
-class Described(NamedTuple):
-    """A table, its first row of each id.
-
-    Attributes:
-      ids: `[N]` text.
-      titles: `[N]` text, null where there is none; None where the table has no titles.
-      features: columns by name.
-      files: `[N]` places in the reader's files.
-      rows: `[N]` rows of these.
-      repeated: places (file, row) of the rows whose id was there before.
-    """
-
-    ids: pa.Array
-    titles: pa.Array | None
-    features: dict[str, pa.Array]
-    files: np.ndarray
-    rows: np.ndarray
-    repeated: list[tuple[int, int]]
 
 
 class _Vocabulary:
@@ -107,7 +87,7 @@ def collect_events(reader: SourceReader, limit: int | None = None) -> Events:
         Coded(user_codes, users.ids()),
         Coded(item_codes, items.ids()),
         np.concatenate(micros) if reader.source.time else None,
-        _joined(features),
+        joined(features),
         files,
         rows,
     )
@@ -124,7 +104,7 @@ def _refuse_nothing(reader: SourceReader) -> None:
 
 def _sound(reader: SourceReader, part: Part) -> _Kept:
     source: InteractionSource = reader.source
-    users, items = (_ids(reader, part, name) for name in (source.user, source.item))
+    users, items = (id_column(reader, part, name) for name in (source.user, source.item))
     micros = None
     needed = [users, items]
     if source.time:
@@ -157,17 +137,12 @@ def _least(source: InteractionSource) -> float:
     return max(source.min_weight, np.finfo(np.float64).min)
 
 
-def _ids(reader: SourceReader, part: Part, name: str) -> pa.Array:
-    converted = identifiers(reader.plain(part, name))
-    return reader.checked(part, name, converted, "id", needed=True)
-
-
 def _weights(reader: SourceReader, part: Part) -> pa.Array | None:
     """Weight of the type times that of the row; None where the source says neither."""
     source: InteractionSource = reader.source
     weights = None
     if source.event:
-        types = _ids(reader, part, source.event.column)
+        types = id_column(reader, part, source.event.column)
         weights = _of_types(types, source.event.types)
     if source.weight:
         converted = numbers(reader.plain(part, source.weight))
@@ -188,68 +163,3 @@ def _of_types(types: pa.Array, weights: dict[str, float]) -> pa.Array:
     places = pc.index_in(types, pa.array(list(weights), pa.string()))
     found = pa.array(list(weights.values()), pa.float64()).take(places)
     return pc.if_else(types.is_valid(), found.fill_null(-np.inf), pa.scalar(None, pa.float64()))
-
-
-def collect_table(reader: SourceReader, known: Sequence[str] | None = None) -> Described:
-    """Reads a table; rows without an id are reported.
-
-    Args:
-      reader: of its source.
-      known: only rows of these ids are kept; None for all.
-
-    Raises:
-      UserError: a file cannot be read.
-    """
-    table: Table = reader.source
-    seen: set[str] = set()
-    repeated: list[tuple[int, int]] = []
-    wanted = None if known is None else pa.array(known, pa.string())
-    ids, titles, features, places = [], [], [], []
-    for part in reader.parts():
-        part_ids = _ids(reader, part, table.id)
-        reader.report.bad_rows[reader.place] += part_ids.null_count
-        part_features = reader.features(part)
-        part_titles = _titles(reader, part)
-        chosen = np.asarray(part_ids.is_valid() if wanted is None else pc.is_in(part_ids, wanted, skip_nulls=True))
-        fresh = np.array(list(_fresh(part_ids, chosen, part, seen, repeated)), np.int64)
-        ids.append(part_ids.take(pa.array(fresh)))
-        titles.append(part_titles.take(pa.array(fresh)))
-        features.append({name: column.take(pa.array(fresh)) for name, column in part_features.items()})
-        places.append((np.full(len(fresh), part.file, np.int32), part.rows.numbers[fresh]))
-    files, rows = (np.concatenate(parts) for parts in zip(*places, strict=True)) if places else ([], [])
-    return Described(
-        _concatenated(ids, pa.string()),
-        _concatenated(titles, pa.string()) if table.title else None,
-        _joined(features),
-        *(np.array(files), np.array(rows), repeated),
-    )
-
-
-def _fresh(
-    ids: pa.Array, chosen: np.ndarray, part: Part, seen: set[str], repeated: list[tuple[int, int]]
-) -> Iterator[int]:
-    """Places of the ids that were not there before."""
-    places = np.flatnonzero(chosen)
-    for place, each in zip(places.tolist(), ids.take(pa.array(places)).to_pylist(), strict=True):
-        if each in seen:
-            repeated.append((part.file, int(part.rows.numbers[place])))
-        else:
-            seen.add(each)
-            yield place
-
-
-def _titles(reader: SourceReader, part: Part) -> pa.Array:
-    title = reader.source.title
-    if not title:
-        return pa.nulls(len(part.rows.numbers), pa.string())
-    return reader.checked(part, title, identifiers(reader.plain(part, title)), "text", needed=False)
-
-
-def _joined(parts: Sequence[dict[str, pa.Array]]) -> dict[str, pa.Array]:
-    return (
-        {name: _concatenated([part[name] for part in parts], parts[0][name].type) for name in parts[0]} if parts else {}
-    )
-
-
-def _concatenated(arrays: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:
-    return pa.concat_arrays(arrays) if arrays else pa.array([], kind)
