@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from protos.errors import UserError
 from trainer.data.schema import kinds
+from trainer.data.schema.guesses import Log, TableGuess
 from trainer.data.schema.sniff import Sniffed, sniff
-from trainer.data.schema.spec import Feature, TimeColumn
+from trainer.data.schema.spec import TimeColumn
 from trainer.data.schema.values import identifiers, is_list, numbers
 from trainer.data.schema.written import write
 
@@ -28,30 +29,6 @@ _RATING = re.compile(r"rating|score|stars|weight|plays|count", re.IGNORECASE)
 _EVENT = re.compile(r"event|action|type|behaviou?r", re.IGNORECASE)
 _TITLE = re.compile(r"title|name", re.IGNORECASE)
 _NO_FILES = "expected at least one file with a user and an item in each row"
-
-
-@dataclasses.dataclass
-class Log:
-    """The interactions, as guessed; columns by their names in `sniffed`."""
-
-    sniffed: Sniffed
-    user: str
-    item: str
-    time: TimeColumn | None = None
-    rating: str = ""
-    event: str = ""
-
-
-@dataclasses.dataclass
-class TableGuess:
-    """A table, as guessed."""
-
-    sniffed: Sniffed
-    place: str
-    id: str
-    title: str
-    features: list[Feature]
-    doubts: list[str]
 
 
 class Guessed(NamedTuple):

@@ -110,7 +110,7 @@ class Report:
         of = f" of {rows:,} rows" if finding.level == "share" and rows else ""
         times = f" ({finding.count:,}{of})" if finding.count > 1 or of else ""
         shown = "; ".join(map(str, finding.examples[:_SHOWN_EXAMPLES]))
-        more = "; ..." if finding.count > _SHOWN_EXAMPLES and shown else ""
+        more = "; and more" if finding.count > _SHOWN_EXAMPLES and shown else ""
         return f"{where}: {finding.message}{times}" + (f": {shown}{more}" if shown else "") + f". {finding.cure}"
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ def read_batches(file: DataFile, columns: Sequence[str], size: int) -> Iterator[
                 parsed = tf.io.parse_example(records, spec)
             except tf.errors.OpError as error:
                 raise UserError(
-                    f"{file.label}, in rows {done + 1} to {done + size}: {error.message}; expected tf.train.Example"
+                    f"{file.label}, in rows {done + 1} to {done + size}: {_said(error)}; expected tf.train.Example"
                     f" records with {', '.join(f'{name} ({kinds[name]})' for name in columns)}"
                 ) from error
             done += len(records)
@@ -76,9 +77,13 @@ def _kinds(file: DataFile, path: str) -> dict[str, str]:
                 if kind:
                     kinds.setdefault(name, _TYPES[kind])
     except (tf.errors.OpError, DecodeError) as error:
-        what = getattr(error, "message", error)
-        raise UserError(f"{file.label}: {what}; expected a TFRecord file of tf.train.Example") from error
+        raise UserError(f"{file.label}: {_said(error)}; expected a TFRecord file of tf.train.Example") from error
     return kinds
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, without the names of TensorFlow's operations."""
+    return re.sub(r"^\{\{.*?\}\} |\[Op:.*", "", getattr(error, "message", str(error))).strip()
 
 
 def _records(path: str):

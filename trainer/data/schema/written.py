@@ -6,18 +6,16 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.compute as pc
 import yaml
 
 from trainer.data.schema import kinds
+from trainer.data.schema.guesses import Log, TableGuess
+from trainer.data.schema.sniff import Sniffed
 from trainer.data.schema.spec import Feature
 from trainer.data.schema.values import identifiers
-
-if TYPE_CHECKING:
-    from trainer.data.schema.guess import Log, TableGuess
-    from trainer.data.schema.sniff import Sniffed
 
 _HEAD = """\
 # What these files hold, guessed by `python -m trainer.data init`: read it, mend it, then
@@ -96,9 +94,9 @@ def _table(table: TableGuess, base: pathlib.Path) -> Iterator[str]:
         yield f"title: {_yaml(rename[table.title])}"
     if table.features:
         yield "# What the model sees, unless its configuration names features of its own. Kinds: category,"
-        yield "# multi_category, number, text, vector." + (
-            " A query brings those of its user." if table.place == "users" else ""
-        )
+        yield "# multi_category, number, text, vector."
+        if table.place == "users":
+            yield "# Every query brings those of its user, or leaves out what it does not know."
         yield "features:"
         yield from (f"  - {_feature(feature, rename)}" for feature in table.features)
 
