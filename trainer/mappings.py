@@ -31,7 +31,8 @@ def built(kind: type, fields: Mapping[str, Any], at: str, place: str) -> Any:
     for name in fields:
         known(name, kinds, f"{place}: field of section {at!r}")
     for field in dataclasses.fields(kind):
-        if field.default is dataclasses.MISSING and field.name not in fields:
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in fields:
             raise UserError(f"{place}: {at} has no field {field.name!r}")
     return kind(**{name: typed(value, kinds[name], place, f"{at}.{name}") for name, value in fields.items()})
 

@@ -133,11 +133,18 @@ def test_the_unit_of_times_is_told_by_the_years_that_they_would_be_in(tmp_path, 
     assert found["problems"][0]["count"] == 6
 
 
+def test_types_that_leave_most_events_out_are_warned_of(tmp_path):
+    code, found = run(tmp_path, {"what": [*"vvvvbb"]}, event={"column": "what", "types": {"b": 1}})
+    problem = next(problem for problem in found["problems"] if problem["kind"] == "light_events")
+    assert (code, problem["column"], problem["count"]) == (0, "what", 4)
+    assert found["summary"]["interactions"]["left_out_by_weight"] == 4
+
+
 def test_missing_columns_are_all_named_with_what_is_close(tmp_path):
     code, found = run(tmp_path, user="usr", event={"column": "what", "types": {"buy": 1}})
     problems = {problem["column"]: problem for problem in found["problems"]}
     assert code == 1
-    assert problems["usr"]["cure"].startswith("did you mean 'user'?")
+    assert problems["usr"]["cure"] == "Did you mean 'user'?"
     assert problems["what"]["examples"][0]["found"] == "it has 'user', 'item', 'time'"
     assert places(problems["usr"]) == [("part-0.csv", None), ("part-1.csv", None)]
     assert found["summary"]["items"]["ids"] == 3

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.errors import UserError
+from tests.support.data_files import REPOSITORY
 from tests.support.own_data import FORMATS, write, write_schema
 from tests.trainer.test_data_interactions import expected_events, public
 from trainer.config import FeatureConfig, FeaturesConfig
@@ -138,7 +139,23 @@ def test_types_and_weights_choose_events(tmp_path):
     assert [item for _, item, _ in public(data)] == ["a", "b", "c", "e"]
     text = message(log_schema(tmp_path, columns, event=event, min_weight=3))
     assert "interactions: no event in" in text
-    assert "5 rows, of which 5 weigh too little" in text
+    assert "5 rows, of which 5 do not count" in text
+
+
+def test_rows_of_types_that_do_not_count_need_nothing(tmp_path):
+    columns = {**LOG, "item": ["a", None, "b"], "time": [10**9, None, 10**9], "what": ["buy", "logout", "buy"]}
+    assert len(load(log_schema(tmp_path, columns, event={"column": "what", "types": {"buy": 1}}))) == 2
+    assert "interactions.item: no value" in message(log_schema(tmp_path, columns, event="what"))
+    columns["what"][2] = None
+    text = message(log_schema(tmp_path, columns, event={"column": "what", "types": {"buy": 1}}))
+    assert "interactions.what: no value; the row is left out (1 of 3 rows)" in text
+
+
+def test_times_of_a_wrong_unit_are_warned_of(tmp_path, caplog):
+    columns = {**LOG, "time": [1000 * time for time in LOG["time"]]}
+    assert len(load(log_schema(tmp_path, columns))) == 3
+    assert "a time in the future (3)" in caplog.text
+    assert "looks like milliseconds: set `unit: ms`" in caplog.text
 
 
 @pytest.fixture(scope="module", params=["parquet", "csv", "tfrecord"])
@@ -214,6 +231,14 @@ def test_few_bad_rows_are_left_out_with_a_warning_and_many_fail(tmp_path, caplog
     assert len(load(schema)) == 1997
 
 
+@pytest.mark.parametrize("name", ["item_id", "removed"])
+def test_features_cannot_take_the_place_of_a_catalogues_own_columns(tmp_path, name):
+    write(tmp_path / "log.csv", LOG)
+    items = {"files": "items.csv", "id": "id", "features": [{"name": name, "kind": "category"}]}
+    schema = {"interactions": {"files": "log.csv", **NAMED}, "items": items}
+    assert f"{name!r} is a column that every catalogue has" in message(write_schema(tmp_path / "own.yaml", schema))
+
+
 @pytest.mark.parametrize(
     ("schema", "expected"),
     [
@@ -233,7 +258,7 @@ def test_few_bad_rows_are_left_out_with_a_warning_and_many_fail(tmp_path, caplog
         ({"interactions": {"files": "log.csv", **NAMED, "names": ["user", "itm", "time"]}}, "did you mean 'itm'?"),
         (
             {"interactions": {"files": "log.csv", **NAMED, "user": "User"}},
-            "log.csv: it has 'user', 'item', 'time'. did",
+            "log.csv: it has 'user', 'item', 'time'. Did you mean 'user'?",
         ),
     ],
 )
@@ -262,3 +287,16 @@ def test_other_encodings_are_read(tmp_path):
     (tmp_path / "log.csv").write_bytes("user,item,time\nJosé,ü,1000000000\n".encode("latin-1"))
     schema = {"interactions": {"files": "log.csv", "encoding": "latin-1", **NAMED}}
     assert public(load(write_schema(tmp_path / "own.yaml", schema))) == [("José", "ü", 10**9)]
+
+
+def test_the_schema_of_the_readme_is_one(tmp_path):
+    section = (REPOSITORY / "README.md").read_text().partition("\n## Your own data\n")[2]
+    text = section.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "shop.yaml").write_text(text)
+    log = {"customer_id": [1, 1, 2], "product_id": ["a", "b", "a"], "at": [10**12] * 3, "amount": [1, 1, 1]}
+    write(tmp_path / "events" / "part-0.parquet", {**log, "what": ["view", "buy", "play"]})
+    write(tmp_path / "products.csv", {"product_id": ["a"], "name": ["Ay"], "tags": ["x|y"], "price": [2.5]})
+    write(tmp_path / "customers.csv", {"customer_id": [1], "country": ["DE"]})
+    data = load(tmp_path / "shop.yaml")
+    assert public(data) == [("1", "a", 10**9), ("1", "b", 10**9)]
+    assert data.catalogue.genres == (("x", "y"), ())

@@ -62,7 +62,7 @@ class _Kept(NamedTuple):
     items: pa.Array
     micros: pa.Array | None
     features: dict[str, pa.Array]
-    chosen: np.ndarray
+    numbers: np.ndarray
 
 
 def collect_events(reader: SourceReader, limit: int | None = None) -> Events:
@@ -78,7 +78,7 @@ def collect_events(reader: SourceReader, limit: int | None = None) -> Events:
         codes.append((users.encode(kept.users), items.encode(kept.items)))
         micros.append(np.asarray(kept.micros) if kept.micros is not None else np.zeros(0, np.int64))
         features.append(kept.features)
-        places.append((np.full(len(kept.chosen), part.file, np.int32), part.rows.numbers[kept.chosen]))
+        places.append((np.full(len(kept.numbers), part.file, np.int32), kept.numbers))
     if not sum(len(one) for one, _ in codes):
         _refuse_nothing(reader)
     user_codes, item_codes = (np.concatenate(parts) for parts in zip(*codes, strict=True))
@@ -98,68 +98,60 @@ def _refuse_nothing(reader: SourceReader) -> None:
     left_out = reader.report.left_out.get(reader.place, 0)
     raise UserError(
         f"{reader.place}: no event in {', '.join(reader.source.files)}: {reader.report.rows[reader.place]:,} rows, of"
-        f" which {left_out:,} weigh too little (`event.types`, `min_weight`)"
+        f" which {left_out:,} do not count (`event.types`, `weight`, `min_weight`)"
     )
 
 
 def _sound(reader: SourceReader, part: Part) -> _Kept:
     source: InteractionSource = reader.source
+    part, weights = _counting(reader, part)
     users, items = (id_column(reader, part, name) for name in (source.user, source.item))
-    micros = None
-    needed = [users, items]
+    needed, micros = [users, items], None
     if source.time:
         converted = times(reader.plain(part, source.time.column), source.time)
         micros = reader.checked(part, source.time.column, converted, "time", needed=True)
         needed.append(micros)
-    weights = _weights(reader, part)
-    if weights is not None:
-        needed.append(weights)
+    if source.weight:
+        own = reader.checked(part, source.weight, numbers(reader.plain(part, source.weight)), "weight", needed=True)
+        needed.append(own)
+        weights = own if weights is None else pc.multiply(weights, own)
     sound = np.logical_and.reduce([np.asarray(column.is_valid()) for column in needed])
     reader.report.bad_rows[reader.place] += int((~sound).sum())
-    heavy = sound if weights is None else sound & (np.asarray(weights.fill_null(-np.inf)) >= _least(source))
-    left_out = reader.report.left_out
-    left_out[reader.place] = left_out.get(reader.place, 0) + int((sound & ~heavy).sum())
+    chosen = sound if weights is None else sound & _heavy(weights, source.min_weight)
+    reader.report.leave_out(reader.place, int((sound & ~chosen).sum()))
     features = reader.features(part)
     if weights is not None:
         features.setdefault(WEIGHT, weights.cast(pa.float32()))
-    mask = pa.array(heavy)
+    mask = pa.array(chosen)
     return _Kept(
         users.filter(mask),
         items.filter(mask),
         None if micros is None else micros.filter(mask),
         {name: column.filter(mask) for name, column in features.items()},
-        np.flatnonzero(heavy),
+        part.rows.numbers[chosen],
     )
 
 
-def _least(source: InteractionSource) -> float:
-    """A type that does not count weighs minus infinity."""
-    return max(source.min_weight, np.finfo(np.float64).min)
+def _heavy(weights: pa.Array, least: float) -> np.ndarray:
+    found = np.asarray(weights.fill_null(0.0))
+    return (found > 0) & (found >= least)
 
 
-def _weights(reader: SourceReader, part: Part) -> pa.Array | None:
-    """Weight of the type times that of the row; None where the source says neither."""
-    source: InteractionSource = reader.source
-    weights = None
-    if source.event:
-        types = id_column(reader, part, source.event.column)
-        weights = _of_types(types, source.event.types)
-    if source.weight:
-        converted = numbers(reader.plain(part, source.weight))
-        own = reader.checked(part, source.weight, converted, "weight", needed=True)
-        weights = own if weights is None else _product(weights, own)
-    return weights
+def _counting(reader: SourceReader, part: Part) -> tuple[Part, pa.Array | None]:
+    """The rows whose type of event counts, and the weights of these types; None where there are no types.
 
-
-def _product(types: pa.Array, own: pa.Array) -> pa.Array:
-    """Of a type that does not count no weight makes something."""
-    counts = pc.greater(types, -np.inf)
-    return pc.if_else(counts, pc.multiply(types, own), pc.if_else(own.is_valid(), types, own))
-
-
-def _of_types(types: pa.Array, weights: dict[str, float]) -> pa.Array:
-    if not weights:
-        return pc.if_else(types.is_valid(), pa.scalar(1.0), pa.scalar(None, pa.float64()))
-    places = pc.index_in(types, pa.array(list(weights), pa.string()))
-    found = pa.array(list(weights.values()), pa.float64()).take(places)
-    return pc.if_else(types.is_valid(), found.fill_null(-np.inf), pa.scalar(None, pa.float64()))
+    Nothing else is asked of other rows: an event such as a logout need not have an item.
+    """
+    event = reader.source.event
+    if not event:
+        return part, None
+    types = id_column(reader, part, event.column)
+    if event.types:
+        places = pc.index_in(types, pa.array(list(event.types), pa.string()))
+        weights = pa.array(list(event.types.values()), pa.float64()).take(places)
+    else:
+        weights = pc.if_else(types.is_valid(), pa.scalar(1.0), pa.scalar(None, pa.float64()))
+    counts = weights.is_valid()
+    reader.report.bad_rows[reader.place] += types.null_count
+    reader.report.leave_out(reader.place, weights.null_count - types.null_count)
+    return part._replace(rows=part.rows.only(counts)), weights.filter(counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,14 +29,15 @@ def _examples(reader: SourceReader, data: Events | Described, places: np.ndarray
 
 def judge_log(events: Events, reader: SourceReader) -> None:
     """Reports what is odd about times, repeats, short histories, types of events and features."""
-    _judge_times(events, reader)
+    judge_times(events, reader, "share")
     _judge_repeats(events, reader)
     _judge_short_histories(events, reader)
     _judge_types(events, reader)
     _judge_features(events.features, reader)
 
 
-def _judge_times(events: Events, reader: SourceReader) -> None:
+def judge_times(events: Events, reader: SourceReader, level: Literal["warning", "share"]) -> None:
+    """Reports times before 1990 and in the future, at a level."""
     if events.micros is None:
         return
     latest = int(time.time()) * _SECOND + _DAY
@@ -49,7 +51,7 @@ def _judge_times(events: Events, reader: SourceReader) -> None:
         first = places[:MOST_EXAMPLES]
         shown = [summary.shown_time(each) for each in events.micros[first].tolist()]
         finding = Finding(
-            *(kind, reader.place, reader.source.time.column, message), _unit_cure(events, reader, latest), "share"
+            *(kind, reader.place, reader.source.time.column, message), _unit_cure(events, reader, latest), level
         )
         reader.report.add(finding, _examples(reader, events, first, shown), len(places))
 

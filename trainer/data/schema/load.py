@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from trainer.data import interactions as table
 from trainer.data.interactions import Interactions, ItemText, build_interactions
 from trainer.data.schema.events import Events, collect_events
+from trainer.data.schema.judge import judge_times
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import Report
 from trainer.data.schema.schema_file import read_schema
@@ -38,7 +39,9 @@ def load_schema(path: str | os.PathLike[str]) -> Interactions:
     """
     schema = read_schema(path)
     report = Report(schema.max_bad_share, stop_at_once=True)
-    events = collect_events(SourceReader("interactions", schema.interactions, report))
+    log = SourceReader("interactions", schema.interactions, report)
+    events = collect_events(log)
+    judge_times(events, log, "warning")
     items = _table("items", schema.items, events.items.ids, report)
     users = _table("users", schema.users, events.users.ids, report)
     for warning in report.require_sound():
@@ -59,11 +62,11 @@ def _built(schema: Schema, events: Events, items: Described | None, users: Descr
         times,
         features=features,
     )
-    made = build_interactions(schema.name, log, _texts(items))
+    title = _title(schema.items)
+    made = build_interactions(schema.name, log, _texts(items, title))
     if items is not None:
-        further = {
-            name: column for name, column in items.features.items() if name != _TITLE and not _is_genres(name, column)
-        }
+        own_place = [name for name, column in items.features.items() if name == title or _is_genres(name, column)]
+        further = {name: column for name, column in items.features.items() if name not in own_place}
         made = made.with_item_features(_aligned(items, further, made.catalogue.item_id))
     user_features = {} if users is None else _aligned(users, users.features, made.user_ids)
     return dataclasses.replace(made, user_features=user_features, declared=schema.declared)
@@ -83,11 +86,18 @@ def _is_genres(name: str, column: pa.Array) -> bool:
     return name == _GENRES and pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type)
 
 
-def _texts(items: Described | None) -> dict[str, ItemText]:
-    """Titles, of a feature `title` where no column is named for them, and genres, by item id."""
+def _title(source: Table | None) -> str | None:
+    """The feature `title`, if titles are what it holds."""
+    features = source.features if source else ()
+    found = [feature for feature in features if feature.name == _TITLE and feature.kind in ("text", "category")]
+    return _TITLE if found and source.title in ("", found[0].source) else None
+
+
+def _texts(items: Described | None, title: str | None) -> dict[str, ItemText]:
+    """Titles, of a feature where no column is named for them, and genres, by item id."""
     if items is None:
         return {}
-    titles = items.titles if items.titles is not None else items.features.get(_TITLE)
+    titles = items.titles if items.titles is not None else items.features.get(title)
     genres = items.features.get(_GENRES)
     if genres is not None and not _is_genres(_GENRES, genres):
         genres = None

@@ -35,6 +35,11 @@ class Rows(NamedTuple):
     numbers: np.ndarray
     columns: Mapping[str, pa.Array]
 
+    def only(self, chosen: pa.Array) -> Rows:
+        """The rows for which `chosen`, `[N]` bool, is true."""
+        columns = {name: values.filter(chosen) for name, values in self.columns.items()}
+        return Rows(self.file, self.numbers[np.asarray(chosen)], columns)
+
 
 class Malformed(NamedTuple):
     """A row that has too few or too many fields, and so is none.

@@ -87,11 +87,9 @@ class SourceReader:
         missing = [name for name in columns if name not in names]
         for name in missing:
             close = difflib.get_close_matches(name, names, n=1) or [n for n in names if n.lower() == name.lower()]
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            cure = f"Did you mean {close[0]!r}?" if close else "Name one that the file has"
             found = f"it has {', '.join(map(repr, names[:20]))}"
-            finding = Finding(
-                *("missing_column", self.place, name, "there is no such column"), f"{hint}Name another", "error"
-            )
+            finding = Finding("missing_column", self.place, name, "there is no such column", cure, "error")
             self.report.add(finding, [Example(file.label, None, found)])
         return bool(missing)
 

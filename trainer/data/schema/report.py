@@ -88,6 +88,10 @@ class Report:
         if self._stop_at_once and finding.level == "error":
             raise UserError(self.text(known))
 
+    def leave_out(self, place: str, count: int) -> None:
+        """Counts sound rows that are not wanted."""
+        self.left_out[place] = self.left_out.get(place, 0) + count
+
     def level(self, finding: Finding) -> str:
         """`error` or `warning`, now that all rows are counted."""
         if finding.level != "share":

@@ -14,6 +14,8 @@ from protos.errors import UserError
 from trainer.data.schema.spec import Schema
 from trainer.mappings import built, known
 
+_TAKEN = ("item_id", "removed")
+
 
 def read_schema(path: str | os.PathLike[str]) -> Schema:
     """Reads a schema file; its paths become absolute.
@@ -30,7 +32,7 @@ def read_schema(path: str | os.PathLike[str]) -> Schema:
         raise UserError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, Mapping) or "interactions" not in values:
         raise UserError(f"{path}: expected a section 'interactions' with files, user and item; see trainer.data init")
-    schema = built(Schema, {name: _spelt_out(value) for name, value in values.items()}, "the schema", str(path))
+    schema = built(Schema, {name: _spelt_out(value) for name, value in values.items()}, "schema", str(path))
     _check(schema, path)
     sources = {"interactions": schema.interactions, "items": schema.items, "users": schema.users}
     absolute = {
@@ -70,6 +72,12 @@ def _check(schema: Schema, path: pathlib.Path) -> None:
         if source.names:  # what a header would say is known already
             for column in source.columns():
                 known(column, dict.fromkeys(source.names), f"{path}: {name}: column")
+    for feature in schema.items.features if schema.items else ():
+        if feature.name in _TAKEN:
+            raise UserError(
+                f"{path}: items.features: {feature.name!r} is a column that every catalogue has; give the feature"
+                " another name, and set its `column`"
+            )
     try:
         _ = schema.declared
     except UserError as error:

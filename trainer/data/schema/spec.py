@@ -60,7 +60,8 @@ class EventTypes:
 
     Attributes:
       column: of the type.
-      types: weight of each type that counts; rows of other types are left out. Empty: all types weigh 1.
+      types: weight of each type that counts; rows of other types are left out, whatever else they hold. Empty: all
+        types weigh 1.
     """
 
     column: str
@@ -100,7 +101,7 @@ class InteractionSource(Source):
       time: when; without it, the order of rows is the order of time.
       event: the type of event, and what each weighs.
       weight: column of numbers that multiply the weight of the type.
-      min_weight: events that weigh less are left out; all others count alike in training.
+      min_weight: events that weigh less, or nothing, are left out; all others count alike in training.
     """
 
     user: str

@@ -65,7 +65,9 @@ def _of_column(column: pa.Array, kind: str) -> dict[str, Any]:
 def _cut(value: Any) -> Any:
     if isinstance(value, str) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]}..."
-    return value[:6] if isinstance(value, list) else value
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return [_cut(each) for each in value[:6]] if isinstance(value, list) else value
 
 
 def shown_time(micros: int) -> str:
