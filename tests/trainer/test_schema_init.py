@@ -128,6 +128,27 @@ def test_times_are_told_by_their_values(tmp_path, values, expected):
     assert (schema["interactions"]["time"], schema["interactions"]["separator"]) == (expected, ";")
 
 
+def test_texts_that_mean_nothing_are_told_from_names(tmp_path):
+    log = {
+        "user": [n % 7 for n in range(60)],
+        "item": [n % 30 for n in range(60)],
+        "time": [10**9 + n for n in range(60)],
+    }
+    table = {
+        "item": [*range(30)],
+        "title": ["None", *(f"The title of {n}" for n in range(29))],
+        "brand": [["x", "y", "N/A"][n % 3] for n in range(30)],
+        "price": ["NULL", *(n + 0.5 for n in range(29))],
+    }
+    paths = write(tmp_path / "log.csv", log), write(tmp_path / "items.csv", table)
+    schema = init(*paths, output=tmp_path / "own.yaml")
+    assert schema["items"]["missing"] == ["N/A", "NULL"]
+    data = load(tmp_path / "own.yaml")
+    assert data.catalogue.title[0] == "None"
+    assert data.catalogue.features["brand"].to_pylist()[:3] == ["x", "y", None]
+    assert data.catalogue.features["price"].to_pylist()[:2] == [None, 0.5]
+
+
 def test_a_schema_is_not_written_over(tmp_path):
     write_movielens_csv(tmp_path / "films", _EVENTS, _TITLES)
     output = tmp_path / "own.yaml"

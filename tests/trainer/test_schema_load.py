@@ -283,6 +283,15 @@ def test_damaged_files_are_named(tmp_path, name, content, expected):
     assert expected in message(write_schema(tmp_path / "own.yaml", {"interactions": {"files": name, **NAMED}}))
 
 
+def test_shards_may_be_empty_and_begin_with_a_byte_order_mark(tmp_path):
+    write(tmp_path / "log" / "part-1.csv", {name: [] for name in LOG})
+    content = write(tmp_path / "log" / "part-2.csv", LOG).read_bytes()
+    (tmp_path / "log" / "part-2.csv").write_bytes(b"\xef\xbb\xbf" + content)
+    write(tmp_path / "log" / "part-3.tfrecord", {name: [] for name in LOG})
+    write(tmp_path / "log" / "part-4.parquet", {name: [] for name in LOG})
+    assert public(load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log", **NAMED}}))) == PUBLIC
+
+
 def test_other_encodings_are_read(tmp_path):
     (tmp_path / "log.csv").write_bytes("user,item,time\nJosé,ü,1000000000\n".encode("latin-1"))
     schema = {"interactions": {"files": "log.csv", "encoding": "latin-1", **NAMED}}

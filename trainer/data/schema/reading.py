@@ -84,6 +84,8 @@ class SourceReader:
 
     def _lacks(self, file: DataFile, columns: Sequence[str]) -> bool:
         names = column_names(file, self.source)
+        if not names:  # a TFRecord file without records, which cannot tell its columns
+            return True
         missing = [name for name in columns if name not in names]
         for name in missing:
             close = difflib.get_close_matches(name, names, n=1) or [n for n in names if n.lower() == name.lower()]

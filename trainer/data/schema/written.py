@@ -84,7 +84,7 @@ def _table(table: TableGuess, base: pathlib.Path) -> Iterator[str]:
             wanted.setdefault(feature.name, "genres")
     rename = _names(table.sniffed, wanted)
     yield from _files(table.sniffed, base, rename)
-    missing = sorted({text for column in table.sniffed.columns.values() for text in kinds.missing_texts(column)})
+    missing = _missing(table)
     if missing:
         yield "# Texts that stand for no value."
         yield f"missing: {_yaml(missing)}"
@@ -99,6 +99,14 @@ def _table(table: TableGuess, base: pathlib.Path) -> Iterator[str]:
             yield "# Every query brings those of its user, or leaves out what it does not know."
         yield "features:"
         yield from (f"  - {_feature(feature, rename)}" for feature in table.features)
+
+
+def _missing(table: TableGuess) -> list[str]:
+    """Texts of features that seem to stand for no value, but not what may be an id or a title."""
+    columns = table.sniffed.columns
+    found = [kinds.missing_texts(columns[each.name]) for each in table.features if each.kind != "text"]
+    named = [kinds.missing_texts(columns[name]) for name in filter(None, [table.id, table.title])]
+    return sorted(set().union(*found) - set().union(*named))
 
 
 def _names(sniffed: Sniffed, wanted: dict[str, str]) -> dict[str, str]:
