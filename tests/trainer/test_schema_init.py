@@ -128,6 +128,22 @@ def test_times_are_told_by_their_values(tmp_path, values, expected):
     assert (schema["interactions"]["time"], schema["interactions"]["separator"]) == (expected, ";")
 
 
+def test_a_few_wrong_values_mislead_nobody(tmp_path):
+    log = {
+        "user": [n % 7 for n in range(200)],
+        "item": [n % 30 for n in range(200)],
+        "rating": ["x", *([3.5] * 199)],
+        "time": ["noon", 10**15, *(10**9 + n for n in range(198))],
+    }
+    table = {"item": [*range(100)], "price": ["free", *(n + 0.5 for n in range(99))]}
+    paths = write(tmp_path / "log.csv", log), write(tmp_path / "items.csv", table)
+    main(["init", *map(str, paths), "--output", str(tmp_path / "own.yaml")])
+    schema = yaml.safe_load((tmp_path / "own.yaml").read_text())
+    assert schema["interactions"]["time"] == {"column": "time"}
+    assert "# weight: rating" in (tmp_path / "own.yaml").read_text()
+    assert schema["items"]["features"] == [{"name": "price", "kind": "number"}]
+
+
 def test_texts_that_mean_nothing_are_told_from_names(tmp_path):
     log = {
         "user": [n % 7 for n in range(60)],

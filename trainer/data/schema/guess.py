@@ -16,7 +16,7 @@ from trainer.data.schema import kinds
 from trainer.data.schema.guesses import Log, TableGuess
 from trainer.data.schema.sniff import Sniffed, sniff
 from trainer.data.schema.spec import TimeColumn
-from trainer.data.schema.values import identifiers, is_list, numbers
+from trainer.data.schema.values import identifiers
 from trainer.data.schema.written import write
 
 _USER = re.compile(r"user|customer|client|member|account|visitor|viewer|reviewer|listener|person|uid", re.IGNORECASE)
@@ -107,7 +107,7 @@ def _time(name: str, column: pa.Array, named: bool) -> TimeColumn | None:
 
 
 def _is_rating(name: str, column: pa.Array, named: bool) -> bool:
-    if is_list(column.type) or numbers(column).wrong.any() or not len(column.drop_null()):
+    if not kinds.are_numbers(column):
         return False
     return bool(_RATING.search(name)) if named else kinds.distinct(column) <= 20
 

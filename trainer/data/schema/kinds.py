@@ -53,6 +53,12 @@ def can_be_ids(column: pa.Array) -> bool:
     return not found.wrong.any() and len(lengths) > 0 and pc.max(lengths).as_py() <= 64
 
 
+def are_numbers(column: pa.Array) -> bool:
+    """Whether there are values, and almost all are numbers."""
+    present = column.drop_null()
+    return not is_list(column.type) and len(present) > 0 and 1 - numbers(present).wrong.mean() >= _ALMOST_ALL
+
+
 def is_key(column: pa.Array) -> bool:
     """Whether every row has a value of its own."""
     return can_be_ids(column) and not column.null_count and distinct(column) == len(column)
@@ -76,9 +82,10 @@ def _credible(column: pa.Array, spec: TimeColumn) -> bool:
     found = times(column, spec)
     seconds = np.asarray(found.values.drop_null()) // _MICROS
     share = len(seconds) / len(column.drop_null())
-    return (
-        share > _ALMOST_ALL and np.quantile(seconds, 0.05) >= _EARLIEST and seconds.max() <= time.time() + 366 * 86_400
-    )
+    if share < _ALMOST_ALL:
+        return False
+    early, late = np.quantile(seconds, (0.05, 0.95))  # a few may be wrong: the check will name them
+    return bool(early >= _EARLIEST and late <= time.time() + 366 * 86_400)
 
 
 def missing_texts(column: pa.Array) -> list[str]:
@@ -103,8 +110,8 @@ def feature_of(name: str, column: pa.Array) -> Guess:
     values = plain(values)
     if distinct(values) == 1:
         return Guess(None, f"all values are {values[0].as_py()!r}")
-    if not numbers(values).wrong.any():
-        return _of_numbers(name, values)
+    if are_numbers(values):
+        return _of_numbers(name, values.filter(pa.array(~numbers(values).wrong)))
     if not is_text(values.type):
         is_time = pa.types.is_temporal(values.type)
         return Guess(None, "it holds times, which are no kind of feature" if is_time else f"it holds {values.type}")
