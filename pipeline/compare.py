@@ -52,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", required=True, help="directory of a known format, or 'synthetic'")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+    )
     parser.add_argument("--output", required=True, type=pathlib.Path, help="directory for the results and the runs")
     parser.add_argument("--models", default=",".join(MODELS), help="names with commas between (default: all of them)")
     parser.add_argument(

@@ -172,7 +172,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m pipeline.demo",
         description="Trains SparCode and its baselines, builds the index, serves it, and measures what is served.",
     )
-    parser.add_argument("--data", help="directory of MovieLens or MovieTweetings files, or 'synthetic'")
+    parser.add_argument(
+        "--data",
+        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+    )
     parser.add_argument(
         "--output", type=pathlib.Path, default=pathlib.Path("build/demo"), help="(default: %(default)s)"
     )

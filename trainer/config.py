@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import keyword
 import pathlib
 import typing
@@ -16,6 +15,7 @@ import yaml
 from protos.codes import CodeSpace
 from protos.errors import UserError
 from protos.query_inputs import RESERVED_NAMES
+from trainer.mappings import built, known
 
 PRESETS = pathlib.Path(__file__).with_name("presets")
 DEFAULT_PRESET = "default"
@@ -362,12 +362,15 @@ class FeaturesConfig:
       users: of who asks, added to every event of the history.
       id_dropout: share of the items whose ids are hidden in a training step, so that features learn to
         stand alone, as they must for an item without training events.
+      from_data: whether each of items, events and users that is empty here takes the features which the data itself
+        declares, as a schema file does (trainer/data/schema).
     """
 
     items: tuple[FeatureConfig, ...] = ()
     events: tuple[FeatureConfig, ...] = ()
     users: tuple[FeatureConfig, ...] = ()
     id_dropout: float = 0.0
+    from_data: bool = True
 
     def __post_init__(self) -> None:
         for where, declared in (("features.items", self.items), ("features.events and users", self.context)):
@@ -385,15 +388,30 @@ class FeaturesConfig:
                 f" that name: rename the column to none of {', '.join(RESERVED_NAMES)}",
             )
         _require(0 <= self.id_dropout < 1, f"features.id_dropout is {self.id_dropout}; it must be in [0, 1)")
-        _require(
-            not self.id_dropout or bool(self.items),
-            f"features.id_dropout is {self.id_dropout}, but features.items is empty: an item would be nothing",
-        )
+        if not self.from_data:
+            self._require_items()
 
     @property
     def context(self) -> tuple[FeatureConfig, ...]:
         """Those that a query brings with its history."""
         return self.events + self.users
+
+    def filled(self, declared: FeaturesConfig) -> FeaturesConfig:
+        """These features, where a place names none those that are declared for it (`from_data`).
+
+        Raises:
+          UserError: ids are to be dropped, but items have no features.
+        """
+        places = {place: getattr(self, place) or getattr(declared, place) for place in ("items", "events", "users")}
+        filled = dataclasses.replace(self, **places) if self.from_data else self
+        filled._require_items()
+        return filled
+
+    def _require_items(self) -> None:
+        _require(
+            not self.id_dropout or bool(self.items),
+            f"features.id_dropout is {self.id_dropout}, but features.items is empty: an item would be nothing",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -438,59 +456,13 @@ def from_mapping(values: Mapping[str, Any], place: str) -> Config:
       UserError: an unknown section or field, a value of the wrong type, or sizes that disagree.
     """
     sections = typing.get_type_hints(Config)
-    built = {}
+    made = {}
     for section, fields in values.items():
-        _known(section, sections, f"{place}: section")
+        known(section, sections, f"{place}: section")
         if not isinstance(fields, Mapping):
             raise UserError(f"{place}: section {section!r} holds {fields!r}; expected fields with values")
-        built[section] = _built(sections[section], fields, section, place)
-    return Config(**built)
-
-
-def _built(kind: type, fields: Mapping[str, Any], at: str, place: str) -> Any:
-    """A dataclass of its fields; `at` is where they stand, such as `training` or `features.items[0]`."""
-    types = typing.get_type_hints(kind)
-    for name in fields:
-        _known(name, types, f"{place}: field of section {at!r}")
-    for field in dataclasses.fields(kind):
-        if field.default is dataclasses.MISSING and field.name not in fields:
-            raise UserError(f"{place}: {at} has no field {field.name!r}")
-    return kind(**{name: _typed(value, types[name], place, f"{at}.{name}") for name, value in fields.items()})
-
-
-def _known(name: str, choices: Mapping[str, Any], what: str) -> None:
-    if name in choices:
-        return
-    close = difflib.get_close_matches(str(name), choices, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UserError(f"{what} {name!r} is unknown{hint} It knows: {', '.join(choices)}")
-
-
-def _typed(value: Any, kind: Any, place: str, at: str) -> Any:
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        if value not in choices:
-            raise UserError(f"{place}: {at} is {value!r}; choose one of {', '.join(map(repr, choices))}")
-        return value
-    if typing.get_origin(kind) is tuple:
-        return _typed_list(value, typing.get_args(kind)[0], place, at)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{place}: {at} is {value!r}; expected {kind.__name__}")
-    return value
-
-
-def _typed_list(values: Any, kind: type, place: str, at: str) -> tuple:
-    """A list of mappings as dataclasses of a kind."""
-    if not isinstance(values, list | tuple):
-        raise UserError(f"{place}: {at} is {values!r}; expected a list")
-    built = []
-    for number, fields in enumerate(values):
-        if not isinstance(fields, Mapping):
-            raise UserError(f"{place}: {at}[{number}] is {fields!r}; expected fields with values")
-        built.append(_built(kind, fields, f"{at}[{number}]", place))
-    return tuple(built)
+        made[section] = built(sections[section], fields, section, place)
+    return Config(**made)
 
 
 def preset_names() -> list[str]:

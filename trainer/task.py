@@ -66,7 +66,8 @@ def train(
 
     Args:
       parts: training sees `parts.train` only; validation chooses the epoch.
-      config: the whole configuration; written to `job_dir/config.yaml`.
+      config: the whole configuration; written to `job_dir/config.yaml`, with the features that the data declares
+        (`FeaturesConfig.filled`).
       job_dir: gets config.yaml, checkpoints/ and logs/, the latter two in member-0/, member-1/, ... of several.
       kind: makes the model of a configuration, item counts and `columns` of features: SparCode, or a baseline
         to train alike.
@@ -75,6 +76,7 @@ def train(
       UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
     """
     start = time.perf_counter()
+    config = dataclasses.replace(config, features=config.features.filled(parts.declared))
     windows = _windows(parts, config)
     if not len(windows):
         raise UserError("the training split has no interactions; every user has too few events")
@@ -192,7 +194,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Trains SparCode on a log of interactions and exports it for the index build.",
         epilog="Run the same command again to resume a run that was stopped; it ends with the same weights.",
     )
-    parser.add_argument("--data", required=True, help="directory of a known format, or 'synthetic'")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+    )
     parser.add_argument("--job-dir", required=True, type=pathlib.Path, help="gets config, checkpoints, logs and export")
     parser.add_argument(
         "--model",

@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
-    parser.add_argument("--data", required=True, help="what the model was trained on: a directory, or 'synthetic'")
+    parser.add_argument(
+        "--data", required=True, help="what the model was trained on: a directory, a schema file, or 'synthetic'"
+    )
     parser.add_argument("--output", type=pathlib.Path, required=True, help="directory for the results")
     parser.add_argument(
         "--postings_per_code", default="30,100,300,1000", help="lengths of lists (default: %(default)s)"

@@ -270,7 +270,7 @@ class TestDeclarations:
 
     def test_ids_cannot_be_hidden_without_features(self):
         with pytest.raises(UserError, match=r"id_dropout is 0.5, but features.items is empty"):
-            from_mapping({"features": {"id_dropout": 0.5}}, "my.yaml")
+            from_mapping({"features": {"id_dropout": 0.5, "from_data": False}}, "my.yaml")
 
 
 def test_years_are_those_at_the_end_of_titles():

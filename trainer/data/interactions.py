@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from trainer.config import FeaturesConfig
 from trainer.data.features import NONE, Columns, take
 
 
@@ -98,6 +99,7 @@ class Interactions:
       held_out: `[N]` bool, the events that the source itself keeps for the test; None if it does not.
       event_features: columns of N entries by name.
       user_features: columns by name, an entry for each of `user_ids`.
+      declared: the features that the source itself declares; what a configuration leaves open is filled from them.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Interactions:
     held_out: np.ndarray | None = None
     event_features: Columns = dataclasses.field(default_factory=dict)
     user_features: Columns = dataclasses.field(default_factory=dict)
+    declared: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
 
     def __len__(self) -> int:
         return len(self.users)

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from protos.errors import UserError
 from trainer.data import movielens, movietweetings, sequences
 from trainer.data.interactions import Interactions
+from trainer.data.schema import load_schema
 from trainer.data.synthetic import SyntheticSpec, generate
 
 SYNTHETIC = "synthetic"
+_SCHEMAS = (".yaml", ".yml")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,8 @@ def load(source: str | os.PathLike[str]) -> Interactions:
     """Reads interactions from a path or makes them.
 
     Args:
-      source: a directory with the files of one of FORMATS; a .txt file of `user item` lines;
+      source: a directory with the files of one of FORMATS; a .yaml file, the schema of one's own files
+        (trainer/data/schema); a .txt file of `user item` lines;
         `synthetic`, or `synthetic:` with parameters of SyntheticSpec, as in
         `synthetic:users=6000,items=3400,seed=2`.
 
@@ -51,6 +54,8 @@ def load(source: str | os.PathLike[str]) -> Interactions:
     path = pathlib.Path(source).expanduser().resolve()
     if not path.exists():
         raise UserError(f"data {path} does not exist; expected {_known()}")
+    if path.suffix in _SCHEMAS:
+        return load_schema(path)
     if path.is_dir():
         return _read_directory(path)
     if path.suffix == ".txt":
@@ -69,7 +74,8 @@ def _read_directory(path: pathlib.Path) -> Interactions:
 
 def _known() -> str:
     directories = "; ".join(" + ".join(known.files) for known in FORMATS)
-    return f"a directory with {directories}; or a .txt file of 'user item' lines; or {SYNTHETIC!r}"
+    files = "the .yaml schema of your own files; or a .txt file of 'user item' lines"
+    return f"a directory with {directories}; or {files}; or {SYNTHETIC!r}"
 
 
 def _spec(parameters: str) -> SyntheticSpec:

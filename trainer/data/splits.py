@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from protos.errors import UserError
+from trainer.config import FeaturesConfig
 from trainer.data.features import Columns, FeatureColumns
 from trainer.data.histories import Histories
 from trainer.data.interactions import Interactions, Items
@@ -76,6 +77,7 @@ class Split:
       validation_events: like train_events.
       event_features: columns of all events.
       user_features: columns of the U users.
+      declared: the features that the data itself declares.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Split:
     validation_events: Sequences = dataclasses.field(default_factory=list)
     event_features: Columns = dataclasses.field(default_factory=dict)
     user_features: Columns = dataclasses.field(default_factory=dict)
+    declared: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
 
     def columns(self) -> FeatureColumns:
         """All that is known beside ids, and which events are for training."""
@@ -166,6 +169,7 @@ def split(interactions: Interactions, method: str = "chronological") -> Split:
         validation_events=_by_user(interactions, numbers, parts == _VALIDATION),
         event_features=interactions.event_features,
         user_features=interactions.user_features,
+        declared=interactions.declared,
     )
 
 

@@ -1,0 +1,143 @@
+"""Looks at files of which nothing is known: how their fields are parted, their columns, and some rows of each."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from protos.errors import UserError
+from trainer.data.schema.files import DataFile, find_files
+from trainer.data.schema.readers import column_names, read_rows
+from trainer.data.schema.spec import Source
+from trainer.data.schema.values import plain
+
+SAMPLE_ROWS = 20_000
+_HEAD_BYTES = 1 << 16
+_HEAD_ROWS = 100
+_SEPARATORS = ("::", "\t", ",", ";", "|")
+_STEADY = 0.9  # share of rows that have the same number of fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Sniffed:
+    """Files of one layout.
+
+    Attributes:
+      files: of one directory; the rows are the first one's.
+      source: how they are read; `names` are made up where there is no header.
+      columns: the first rows, as they are in the files but for what a format brings; lists are kept.
+      size: bytes of all files.
+    """
+
+    files: tuple[DataFile, ...]
+    source: Source
+    columns: dict[str, pa.Array]
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The first file's name."""
+        return pathlib.PurePosixPath(self.files[0].path).name
+
+
+def sniff(paths: Sequence[str]) -> list[Sniffed]:
+    """Looks at all data files that paths name.
+
+    Args:
+      paths: of files and directories, or URLs of them.
+
+    Raises:
+      UserError: a path names no data file, or a file cannot be read.
+    """
+    patterns = [path if "://" in path else os.path.abspath(os.path.expanduser(path)) for path in paths]
+    files = {file.label: file for pattern in patterns for file in find_files([pattern], "", "init")}
+    groups = collections.defaultdict(list)
+    for file in files.values():
+        source = _source(file)
+        layout = (os.path.dirname(file.path), file.format, source.separator, tuple(column_names(file, source)))
+        groups[layout].append((file, source))
+    return [_sniffed(group) for group in groups.values()]
+
+
+def _sniffed(group: list[tuple[DataFile, Source]]) -> Sniffed:
+    files, (source, *_) = zip(*group, strict=True)
+    names = column_names(files[0], source)
+    # Rows with other fields than most are for the check to find.
+    rows = next(read_rows(files[0], source, names, lambda row: None), None)
+    if rows is None:
+        raise UserError(f"{files[0].label} has no rows")
+    columns = {name: plain(column[:SAMPLE_ROWS], open_lists=False) for name, column in rows.columns.items()}
+    sizes = [file.filesystem.get_file_info(file.path).size or 0 for file in files]
+    return Sniffed(tuple(files), source, columns, sum(sizes))
+
+
+def _source(file: DataFile) -> Source:
+    """How a file is to be read."""
+    if file.format not in ("csv", "tsv"):
+        return Source(files=(file.label,))
+    encoding, lines = _head(file)
+    separator = _separator(lines) or ("\t" if file.format == "tsv" else ",")
+    rows = _fields(lines, separator)
+    if not rows:
+        raise UserError(f"{file.label} is empty")
+    names = () if _is_header(rows[0]) else tuple(f"column_{number}" for number in range(1, len(rows[0]) + 1))
+    usual = "\t" if file.format == "tsv" else ","
+    return Source(
+        files=(file.label,), separator="" if separator == usual else separator, names=names, encoding=encoding
+    )
+
+
+def _head(file: DataFile) -> tuple[str, list[str]]:
+    """The encoding that fits the beginning of a file, and its first lines, of which the last may be cut off."""
+    try:
+        with file.stream() as opened:
+            content = opened.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UserError(f"{file.label} cannot be read: {error}") from error
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            # The last bytes may be half a character.
+            text = content.decode(encoding) if len(content) < _HEAD_BYTES else content[:-4].decode(encoding, "strict")
+            break
+        except UnicodeDecodeError as error:
+            if error.start > len(content) - 8:
+                text = content[: error.start].decode(encoding)
+                break
+    lines = text.lstrip("\ufeff").splitlines()
+    return encoding, [line for line in lines[:-1] or lines if line.strip()][:_HEAD_ROWS]
+
+
+def _fields(lines: Sequence[str], separator: str) -> list[list[str]]:
+    if len(separator) > 1:
+        return [line.split(separator) for line in lines]
+    return list(itertools.islice(csv.reader(lines, delimiter=separator), _HEAD_ROWS))
+
+
+def _separator(lines: Sequence[str]) -> str | None:
+    """The separator by which most rows have the same number of fields, more than one."""
+    shares = {}
+    for separator in _SEPARATORS:
+        (fields, count), *_ = collections.Counter(map(len, _fields(lines, separator))).most_common(1) or [(0, 0)]
+        shares[separator] = count / len(lines) if fields > 1 else 0.0
+    best = max(_SEPARATORS, key=lambda separator: shares[separator])
+    return best if shares[best] >= _STEADY else None
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Names are distinct, not empty, and no numbers."""
+    return len(set(row)) == len(row) and all(cell.strip() and not _is_number(cell) for cell in row)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
