@@ -4,7 +4,8 @@ The first pass is a proxy distilled from the scorer: a linear function of what t
 
     S(code, item) ~ w_code . x_item        x: the item's parts, end to end, and 1
 
-fitted for every code by least squares to its exact scores with a sample of items. What of S is linear in the
+fitted for every code by least squares to its exact scores with a sample of items, each counted e^z times, z its score
+in standard deviations above the sample's mean: what matters is which of the best are best. What of S is linear in the
 item's parts, the inner product and the bias, it has exactly; of the rest it has the best linear share.
 """
 
@@ -13,15 +14,15 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from beam_index.geometry import CALL_ITEMS, CHUNK_CODES, call_width, tile_span
+from beam_index.geometry import CHUNK_CODES, call_width, tile_span
 from beam_index.plan import Plan
 from beam_index.postings import RunningBest, best_ranks, rows_of, stacked, to_ranks
 from beam_index.saved_model import compiled, one_thread_session
 from beam_index.scoring import Parts, cut
 from beam_index.tiles import TileScorer
 
-# Items that the proxy is fitted to: many times its width, and one call of the scorer.
-SAMPLE_ITEMS = CALL_ITEMS
+# Items that the proxy is fitted to: some times its width. More of them leave a budget of pairs fewer candidates.
+SAMPLE_ITEMS = 512
 # Relative to the mean square of the parts.
 _RIDGE = 1e-6
 
@@ -52,8 +53,9 @@ class Pruner:
 
     def _candidates(self, codes: Parts, num_codes: int) -> np.ndarray:
         """Catalogue rows `[num_codes, R]`, ascending, of the items that the proxy scores best."""
-        weights = self._proxy.fit(self._exact(codes, self._proxy.sample))[:num_codes]
-        return np.concatenate(self._tiles.by_call(lambda own: self._best_by_proxy(weights[own]), num_codes))
+        exact = self._exact(codes, self._proxy.sample)[:num_codes]
+        best = self._tiles.by_call(lambda own: self._best_by_proxy(self._proxy.fit(exact[own])), num_codes)
+        return np.concatenate(best)
 
     def _best_by_proxy(self, weights: np.ndarray) -> np.ndarray:
         plan = self._plan
@@ -67,7 +69,7 @@ class Pruner:
 
     def _exact(self, codes: Parts, rows: np.ndarray) -> np.ndarray:
         """Exact scores `[CHUNK_CODES, w]` of a chunk with some items."""
-        scorer, items = self._tiles.scorer, self._gathered(rows)
+        scorer, items = self._tiles.scorer, cut(self._items, rows)
         scored = self._tiles.by_call(lambda own: scorer.scores(cut(codes, own), items, len(rows)), CHUNK_CODES)
         return np.concatenate(scored)
 
@@ -114,15 +116,24 @@ def _one_thread_algebra() -> tuple:
     """Least squares, (x [s, F], y [n, s]) to w [n, F], and products w x^T, each in the thread of its caller."""
     with tf.Graph().as_default() as graph:
         x, y, w = (tf.compat.v1.placeholder(tf.float32, [None, None]) for _ in range(3))
-        wide = tf.cast(x, tf.float64)
-        gram = tf.matmul(wide, wide, transpose_a=True)
-        ridge = _RIDGE * tf.reduce_mean(tf.linalg.diag_part(gram)) * tf.eye(tf.shape(gram)[0], dtype=tf.float64)
-        target = tf.matmul(wide, tf.cast(y, tf.float64), transpose_a=True, transpose_b=True)
-        solved = tf.cast(tf.transpose(tf.linalg.solve(gram + ridge, target)), tf.float32)
-        product = tf.matmul(w, x, transpose_b=True)
+        solved, product = _least_squares(x, y), tf.matmul(w, x, transpose_b=True)
     session = one_thread_session(graph)
     solve, multiply = (
         compiled(session, [each.name for each in feeds], [fetch.name])
         for feeds, fetch in (((x, y), solved), ((w, x), product))
     )
     return (lambda x, y: solve(x, y)[0]), (lambda w, x: multiply(w, x)[0])
+
+
+def _least_squares(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Weights `[n, F]` of inputs `[s, F]`, for each of the targets `[n, s]`; see the module."""
+    inputs, targets = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
+    mean, variance = tf.nn.moments(targets, 1, keepdims=True)
+    counts = tf.exp(tf.math.divide_no_nan(targets - mean, tf.sqrt(variance)))
+    # [n, s, F]
+    counted = counts[:, :, None] * inputs
+    gram = tf.matmul(counted, tf.broadcast_to(inputs, tf.shape(counted)), transpose_a=True)
+    ridge = _RIDGE * tf.reduce_mean(tf.linalg.diag_part(gram), 1)[:, None, None]
+    gram += ridge * tf.eye(tf.shape(x)[1], dtype=tf.float64)
+    projected = tf.matmul(counted, targets[:, :, None], transpose_a=True)
+    return tf.cast(tf.linalg.solve(gram, projected)[:, :, 0], tf.float32)

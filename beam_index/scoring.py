@@ -79,7 +79,7 @@ class Scorer:
 
         Args:
           codes: tensors `[n, ...]`.
-          items: tensors `[w, ...]`, w a multiple of CALL_ITEMS.
+          items: tensors `[w, ...]`; cut into calls of CALL_ITEMS, of which w is a multiple where the call counts.
           width: of the result.
 
         Returns:
@@ -88,7 +88,7 @@ class Scorer:
         Raises:
           UserError: the scorer gave another shape than it should.
         """
-        scores = np.empty((len(codes[0]), call_width(width)), np.float32)
+        scores = np.empty((len(codes[0]), len(items[0])), np.float32)
         for first in range(0, width, CALL_ITEMS):
             span = slice(first, first + CALL_ITEMS)
             scores[:, span] = self._call(codes, cut(items, span))

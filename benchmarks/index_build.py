@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import exports
 from protos.errors import run_cli
 
-_DIM, _CODES, _CANDIDATES = 64, 4096, 3072
+_DIM, _CODES, _CANDIDATES = 64, 4096, 4096
 _MIB = 1024
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from beam_index.build import run_here
 from beam_index.options import parse
+from beam_index.pruning import SAMPLE_ITEMS, Proxy
 from beam_index.scoring import Scorer
 from protos.errors import UserError
 from tests.beam_index.oracle import expected_lists, written_bytes, written_lists
@@ -69,12 +70,26 @@ def test_scores_are_exact_and_only_of_candidates(export, tmp_path, monkeypatch):
         lambda self, codes, items: pairs.append(len(codes[0]) * len(items[0])) or call(self, codes, items),
     )
     build(export, tmp_path / "pruned", "--candidates=100")
-    # One call a code, filled up to 1,024 items; and one for each 64 codes, of the items that the proxy is fitted to.
-    assert sorted(pairs) == [1024] * 300 + [65536] * 8
+    # One call a code, filled up to 1,024 items; and one for each 64 codes, of the 512 that the proxy is fitted to.
+    assert sorted(pairs) == [1024] * 300 + [64 * 512] * 8
     scores = all_scores(export, 300, SIZE)
     *lists, _ = written_lists(tmp_path / "pruned")
     for code, one in enumerate(lists):
         np.testing.assert_allclose(np.add(one.scores, one.threshold), scores[code][one.items], rtol=1e-5, atol=1e-5)
+
+
+def test_the_proxy_is_the_least_squares_fit_that_counts_good_items_more():
+    rng = np.random.default_rng(0)
+    inputs, exact = rng.normal(size=(2000, 3)).astype(np.float32), rng.normal(size=(2, SAMPLE_ITEMS)).astype(np.float32)
+    proxy = Proxy((inputs[:, :1], inputs[:, 1:]))
+    fitted = proxy.fit(exact)
+    for code, scores in enumerate(exact.astype(np.float64)):
+        root = np.exp((scores - scores.mean()) / scores.std() / 2)
+        x = np.hstack([inputs[proxy.sample], np.ones((SAMPLE_ITEMS, 1))])
+        expected = np.linalg.lstsq(root[:, None] * x, root * scores)[0]
+        np.testing.assert_allclose(fitted[code], expected, rtol=1e-3, atol=1e-3)
+    alike = proxy.fit(np.full((1, SAMPLE_ITEMS), 2.5, np.float32))
+    np.testing.assert_allclose(alike, [[0, 0, 0, 2.5]], atol=1e-3)
 
 
 def test_it_does_not_depend_on_workers_and_removed_items_are_no_candidates(tmp_path):
