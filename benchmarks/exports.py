@@ -16,8 +16,10 @@ from trainer.model import SparCode
 
 import tensorflow as tf  # isort: skip
 
-# An MLP of the size that papers on two towers' successors use, eight times the preset's in each direction.
-WIDE = {"product_dim": 32, "hidden": 64}
+# An expressive scorer: four item tokens as wide as the item itself, which is what the paper has, and an MLP of 64 units.
+WIDE = {"product_dim": 64, "hidden": 64}
+# Between it and the preset's.
+MIDDLE = {"product_dim": 32, "hidden": 64}
 _FEATURES = [{"name": "genres", "kind": "multi_category"}, {"name": "title", "kind": "text"}]
 
 

@@ -202,11 +202,12 @@ def main(argv: Sequence[str]) -> None:
 def _figures(work: pathlib.Path, items: int, repeats: int) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     sizes = [items // 10, items, 10 * items]
-    wide = gemm_fraction(work, items, repeats, **exports.WIDE)
-    figures = {"gemm_fraction": wide["fraction"], "wide_scorer": wide}
-    _show(figures)
-    preset = gemm_fraction(work, items, repeats)
-    _show({"preset_scorer": preset})
+    sizes_of_scorers = {"wide_scorer": exports.WIDE, "middle_scorer": exports.MIDDLE, "preset_scorer": {}}
+    scorers = {}
+    for name, scorer in sizes_of_scorers.items():
+        scorers[name] = gemm_fraction(work, items, repeats, **scorer)
+        _show({name: scorers[name]})
+    figures = {"gemm_fraction": scorers["wide_scorer"]["fraction"], **scorers}
     model = _in_process(_trained, work / "trained", items)
     parts = [pruning(work, model), compact(work, model), freshness(work, model)]
     for part in parts:
@@ -215,7 +216,7 @@ def _figures(work: pathlib.Path, items: int, repeats: int) -> dict[str, Any]:
     print("pruned builds of growing catalogues", flush=True)
     pruned = growth(work, sizes, f"--candidates={_CANDIDATES}")
     print("exhaustive builds of growing catalogues", flush=True)
-    return {**figures, "preset_scorer": preset, "growth": pruned, "exhaustive_growth": growth(work, sizes)}
+    return {**figures, "growth": pruned, "exhaustive_growth": growth(work, sizes)}
 
 
 def _show(figures: dict[str, Any]) -> None:
