@@ -16,7 +16,7 @@ from trainer.model import SparCode
 
 import tensorflow as tf  # isort: skip
 
-# An expressive scorer: four item tokens as wide as the item itself, which is what the paper has, and an MLP of 64 units.
+# An expressive scorer: four item tokens as wide as the item, as the paper has them, and an MLP of 64 units.
 WIDE = {"product_dim": 64, "hidden": 64}
 # Between it and the preset's.
 MIDDLE = {"product_dim": 32, "hidden": 64}
