@@ -11,6 +11,7 @@ from beam_index.quality.check import look_up, make_world, plan_of
 from beam_index.quality.encode import encode
 from beam_index.quality.replay import EXACT, Query, replay
 from beam_index.saved_model import one_thread_per_op
+from protos.query_inputs import HISTORY
 
 
 def best_items(model: pathlib.Path, index: pathlib.Path, histories: Sequence[np.ndarray], k: int) -> np.ndarray:
@@ -24,7 +25,7 @@ def best_items(model: pathlib.Path, index: pathlib.Path, histories: Sequence[np.
     """
     one_thread_per_op()
     plan = plan_of(model, index)
-    encoded = encode(model, [list(map(str, rows)) for rows in histories])
+    encoded = encode(plan, {HISTORY: [list(map(str, rows)) for rows in histories]})
     overview, lists, found = look_up(plan, encoded)
     world = make_world(plan, encoded, found, overview, lists)._replace(completed=None)
     return replay(Query(encoded, found.keys, list(histories)), world, k)[EXACT].rows

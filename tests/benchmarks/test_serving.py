@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from benchmarks.serving.__main__ import main
 from benchmarks.serving.catalogue import make_catalogue, make_histories
 from benchmarks.serving.peers import PEERS, exact
 from benchmarks.serving.recall import least, recall
@@ -83,3 +86,19 @@ def test_every_system_gets_the_same_queries_in_every_round():
     for one, other in zip(asked["one"], asked["other"], strict=True):
         np.testing.assert_array_equal(one, other)
     assert times["one"].p50_ms <= times["one"].p95_ms <= times["one"].p99_ms
+
+
+def test_the_command_measures_every_system_of_a_small_world(tmp_path, capfd):
+    flags = ["--items=600", "--postings_per_code=300", "--peers", "brute_force", "--rounds=1", "--singles=16"]
+    main([*flags, "--json", str(tmp_path / "figures.json"), "--output", str(tmp_path)])
+    rows = {row["system"]: row for row in json.loads((tmp_path / "figures.json").read_text())}
+    sums = ("sparse", "completed", "rescored")
+    assert set(rows) == {*(f"sparcode_{each}" for each in sums), "two_tower+brute_force", "encoder"}
+    # Half of the catalogue in every list, and what the truth is made of: what is not found is eight bits' doing.
+    assert rows["sparcode_completed"]["recall"] > 0.97
+    assert rows["two_tower+brute_force"]["recall"] == 1
+    for row in rows.values():
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert row["qps_per_core"] > 0
+    assert "sparcode_rescored" in (tmp_path / "serving.md").read_text()
+    assert (tmp_path / "serving.svg").read_bytes().startswith(b"<?xml")
