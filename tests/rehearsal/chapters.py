@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 
+from tests.k8s.tools import kustomize, run
 from tests.rehearsal.cluster import Cluster
 from tests.rehearsal.containers import ROOT
 
@@ -71,6 +72,8 @@ class Shell:
         timeout = next((float(w[10:-1]) * 60 for w in words if w.startswith("--timeout=")), 0.0)
         words = [word for word in words if not word.startswith("--timeout=")]
         match words:
+            case ["apply", "-k", "k8s/pipeline"]:  # what publishes at night is no part of a rollout
+                run(*kustomize(), self._directory / "k8s/pipeline")
             case ["apply", "-k", directory]:
                 self._cluster.apply(self._directory / directory)
             case ["delete", "-k", directory]:

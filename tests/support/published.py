@@ -6,6 +6,7 @@ import contextlib
 import logging
 import pathlib
 from collections.abc import Iterator
+from urllib import request
 
 import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
@@ -59,6 +60,8 @@ def s3_endpoint() -> Iterator[dict[str, str]]:
                 patch.setenv(name, value)
             from s3fs import S3FileSystem
 
+            # What an endpoint of this process was given before would still be there.
+            request.urlopen(request.Request(f"{environment['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST")).close()
             S3FileSystem(skip_instance_cache=True).mkdir("models")
             yield environment
     finally:
