@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.serving.peers import PEERS
-from benchmarks.serving.prepare import in_process, prepare, skipped
+from benchmarks.serving.prepare import in_process, measured, prepare, skipped
 from benchmarks.serving.report import draw, ops_table, table
 from protos.errors import UserError, run_cli
 
@@ -44,16 +44,10 @@ def _measured(arguments: argparse.Namespace, work: pathlib.Path) -> list[dict[st
         world = work / str(num_items)
         sums = prepare(world, num_items, arguments.postings_per_code, peers)
         if not arguments.prepare:
-            found, spent = in_process(_compare, world, sums, peers, arguments.rounds, arguments.singles)
+            found, spent = in_process(measured, world, sums, peers, arguments.rounds, arguments.singles)
             rows += found
             print(table(found), ops_table(spent), sep="\n\n", flush=True)
     return rows
-
-
-def _compare(*arguments: Any) -> Any:
-    from benchmarks.serving.compare import compare
-
-    return compare(*arguments)
 
 
 def _lacking_memory(num_items: int) -> str | None:

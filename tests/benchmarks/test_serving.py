@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks.serving.__main__ import main
 from benchmarks.serving.catalogue import make_catalogue, make_histories
 from benchmarks.serving.peers import PEERS, exact
 from benchmarks.serving.recall import least, recall
 from benchmarks.serving.rounds import timed
 
+ROOT = pathlib.Path(__file__).parents[2]
 ITEMS, DIM = 3000, 16
 
 
@@ -88,9 +91,10 @@ def test_every_system_gets_the_same_queries_in_every_round():
     assert times["one"].p50_ms <= times["one"].p95_ms <= times["one"].p99_ms
 
 
-def test_the_command_measures_every_system_of_a_small_world(tmp_path, capfd):
+def test_the_command_measures_every_system_of_a_small_world(tmp_path):
     flags = ["--items=600", "--postings_per_code=300", "--peers", "brute_force", "--rounds=1", "--singles=16"]
-    main([*flags, "--json", str(tmp_path / "figures.json"), "--output", str(tmp_path)])
+    command = [sys.executable, "-m", "benchmarks.serving", *flags]
+    subprocess.run([*command, "--json", tmp_path / "figures.json", "--output", tmp_path], cwd=ROOT, check=True)
     rows = {row["system"]: row for row in json.loads((tmp_path / "figures.json").read_text())}
     sums = ("sparse", "completed", "rescored")
     assert set(rows) == {*(f"sparcode_{each}" for each in sums), "two_tower+brute_force", "encoder"}
