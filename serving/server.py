@@ -19,6 +19,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from protos.errors import run_cli
 from serving.decoding import RefuseUndecodable
 from serving.listening import EXCLUSIVE_PORT, bind, format_address, require_free
+from serving.memory import keep_what_is_there
 from serving.model_config import ModelServerConfig, single_model
 from serving.models import Models
 from serving.monitoring import MetricsPage
@@ -180,6 +181,7 @@ def main(argv: Sequence[str]) -> int:
     """Serves until SIGTERM or SIGINT."""
     flags = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    keep_what_is_there()
     with ModelServer(models_of(flags), flags.port, options_of(flags)) as server:
         stop = _stop_signal()
         print(f"serving {_served(server.models)} at {server.address}", flush=True)

@@ -14,6 +14,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from protos.errors import UserError
 from serving.loader import Servable
+from serving.memory import forget_frames, give_back
 from serving.model_config import ModelConfig, wanted_versions
 from serving.status import StatusError, not_found
 
@@ -179,11 +180,14 @@ class ModelVersions:
         self._failures[version] = _Failure(error, attempts, due)
         if last:
             self._set(version, VersionStatus(State.END, error))
+        forget_frames(error)
+        give_back()
 
     def _unload(self, version: int) -> None:
         with self._lock:
             del self._loaded[version]
             self._statuses[version] = VersionStatus(State.END)
+        give_back()
         _log.info("version %d of model %s was let go", version, self.name)
 
     def _set(self, version: int, status: VersionStatus) -> None:
