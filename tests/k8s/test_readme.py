@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 from tests.k8s.rendered import APPLIED, SERVING, of_kind, render
 from tests.k8s.test_images import TARGETS
@@ -40,3 +41,12 @@ def test_versions_are_edited_where_they_stand() -> None:
 def test_targets_are_those_of_the_dockerfile() -> None:
     (loop,) = re.findall(r"for target in ([\w ]+);", COMMANDS)
     assert {*loop.split(), *re.findall(r"--target (\w+)", COMMANDS)} == TARGETS
+
+
+def test_a_namespace_is_made_before_anything_is_put_into_it() -> None:
+    first, second = re.findall(r"kubectl apply (.*)", COMMANDS)[:2]
+    (namespace,) = yaml.safe_load_all((K8S.parent / first.removeprefix("--filename ")).read_text())
+    assert namespace["kind"] == "Namespace"
+    assert {resource["metadata"]["namespace"] for resource in render(second.removeprefix("-k k8s/"))} == {
+        namespace["metadata"]["name"]
+    }
