@@ -49,6 +49,13 @@ def test_what_is_pulled_is_what_is_served(overlay: str) -> None:
         assert flags(server.container("pull-model"))["version"] == server.labels["sparcode.dev/version"]
 
 
+def test_a_baked_image_is_the_one_of_its_version_that_the_readme_builds() -> None:
+    (server,) = servers("overlays/baked")
+    image = server.container("server")["image"].rpartition("/")[2]
+    assert image.endswith(f"-{server.labels['sparcode.dev/version']}")
+    assert f"--tag $REGISTRY/{image} " in (K8S / "README.md").read_text()
+
+
 def test_a_canary_is_dark_until_it_is_made_live() -> None:
     (live,) = (
         service["spec"]["selector"]
