@@ -208,6 +208,15 @@ def test_every_pod_of_the_pipeline_is_fenced_and_the_worker_pool_for_its_pod_alo
     assert pool["ports"][0]["containerPort"] not in opened
 
 
+def test_flink_takes_jobs_from_all_that_build_an_index_and_nobody_else() -> None:
+    (policy,) = (one["spec"] for one in of_kind("pipeline", "NetworkPolicy") if "flink" in one["metadata"]["name"])
+    (submits,) = (rule for rule in policy["ingress"] if {"port": 8081} in rule["ports"])
+    (peer,) = submits["from"]
+    every = [*pods("pipeline"), *pods("pipeline/jobs")]
+    let_in = {pod.name for pod in every if selects(peer["podSelector"]["matchLabels"], pod.labels)}
+    assert let_in == {"CronJob sparcode-publish", "Job sparcode-index"}
+
+
 def test_namespaces_hold_their_pods_to_the_strictest_profile() -> None:
     for overlay in ("dev", "prod", "sharded"):
         (namespace,) = of_kind(f"overlays/{overlay}", "Namespace")
