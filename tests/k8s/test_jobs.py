@@ -64,6 +64,12 @@ def test_publishing_takes_its_flags_and_no_two_run_at_once() -> None:
     assert publishing().owner["spec"]["concurrencyPolicy"] == "Forbid"
 
 
+def test_a_pod_is_replaced_only_when_it_is_gone() -> None:
+    (cron,) = of_kind("pipeline", "CronJob")
+    specs = [cron["spec"]["jobTemplate"]["spec"], *(one["spec"] for one in of_kind("pipeline/jobs", "Job"))]
+    assert [spec["podReplacementPolicy"] for spec in specs] == ["Failed"] * 4
+
+
 def test_what_is_pinned_is_never_removed() -> None:
     protected = parse_publish(publishing().containers[0]["args"]).protect
     for overlay in SERVING:
