@@ -133,6 +133,12 @@ def test_a_rollout_takes_nothing_away_first(overlay: str) -> None:
         assert server.owner["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
+def test_pods_that_serve_are_guaranteed_what_they_may_use(overlay: str) -> None:
+    for server in servers(overlay):
+        for container in server.containers:
+            assert container["resources"]["requests"] == container["resources"]["limits"], container["name"]
+
+
 def test_pods_are_spread_over_nodes_and_zones(overlay: str) -> None:
     for server in servers(overlay):
         spread = {constraint["topologyKey"]: constraint for constraint in server.spec["topologySpreadConstraints"]}
