@@ -12,7 +12,7 @@ import yaml
 from beam_index.options import parse
 from pipeline.publishing.options import parse as parse_publish
 from tests.k8s.rendered import SERVING, Pod, flags, of_kind, pods, servers
-from tests.k8s.tools import ROOT
+from tests.k8s.tools import K8S, ROOT
 
 LOCK = ROOT / "requirements" / "flink" / "lock.sha256"
 
@@ -92,7 +92,13 @@ def test_flink_is_the_one_of_the_locked_job_server() -> None:
 def test_a_build_has_as_many_parts_as_slots_and_a_pool_for_each() -> None:
     manager, build = flink("task-manager"), flags(job("index").containers[0])
     slots = _flink_config()["taskmanager"]["numberOfTaskSlots"]
-    assert int(build["parallelism"]) == manager.owner["spec"]["replicas"] * slots
+    assert "replicas" not in manager.owner["spec"], "an apply would start them again between builds"
+    (replicas,) = re.findall(
+        rf"^kubectl --namespace \S+ scale deployment/{manager.owner['metadata']['name']} --replicas=(\d+)$",
+        (K8S / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert int(build["parallelism"]) == int(replicas) * slots
     pool = manager.container("beam-workers")
     assert build["environment_config"] == f"localhost:{flags(pool)['service_port']}"
     assert build["environment_type"] == "EXTERNAL"
