@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -50,3 +53,24 @@ def test_a_namespace_is_made_before_anything_is_put_into_it() -> None:
     assert {resource["metadata"]["namespace"] for resource in render(second.removeprefix("-k k8s/"))} == {
         namespace["metadata"]["name"]
     }
+
+
+# A cluster whose job `index` comes to the end in $END, after a minute that was too short.
+KUBECTL = """#!/bin/sh
+case "$*" in
+    *"apply --selector"*) echo "$*" >> applied ;;
+    *condition=Failed*index*) test "$END" = Failed ;;
+    *condition=Complete*index*) test -e asked && test "$END" = Complete || { touch asked; false; } ;;
+    *condition=Failed*) false ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("end", "begun"), [("Complete", 3), ("Failed", 2)])
+def test_a_step_is_waited_for_and_none_follows_one_that_failed(end: str, begun: int, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "kubectl").write_text(KUBECTL)
+    (tmp_path / "kubectl").chmod(0o755)
+    (loop,) = re.findall(r"^for step in .*?^done$", COMMANDS, re.DOTALL | re.MULTILINE)
+    environment = {"PATH": f"{tmp_path}:{os.defpath}", "END": end}
+    subprocess.run(["sh", "-c", loop], cwd=tmp_path, env=environment, timeout=20, check=False)
+    assert len((tmp_path / "applied").read_text().splitlines()) == begun
