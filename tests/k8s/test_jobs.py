@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pathlib
 import re
 
@@ -11,8 +12,9 @@ import yaml
 
 from beam_index.options import parse
 from pipeline.publishing.options import parse as parse_publish
+from pipeline.publishing.runs import Runs
 from tests.k8s.rendered import SERVING, Pod, flags, of_kind, pods, servers
-from tests.k8s.tools import K8S, ROOT
+from tests.k8s.tools import K8S, ROOT, run
 
 LOCK = ROOT / "requirements" / "flink" / "lock.sha256"
 
@@ -62,6 +64,20 @@ def test_publishing_takes_its_flags_and_no_two_run_at_once() -> None:
     assert options.to in mounts
     assert {"/work"} == {str(options.work_dir.parent), str(pathlib.Path(options.data).parent)}
     assert publishing().owner["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_the_readme_fetches_queries_from_where_publishing_has_them(tmp_path: pathlib.Path) -> None:
+    ((name, script),) = re.findall(r"exec deployment/(\S+) -- sh -c '(.*?)' >", (K8S / "README.md").read_text())
+    (pod,) = (pod for pod in pods("pipeline") if pod.owner["metadata"]["name"] == name)
+    assert "/work" in {mount["mountPath"] for mount in pod.containers[0]["volumeMounts"]}
+    runs = Runs(tmp_path / parse_publish(publishing().containers[0]["args"]).work_dir.relative_to("/work"))
+    for number, text in enumerate(("older", "newer")):
+        with runs.locked():
+            queries = runs.take_up({"run": number}, warm_start=False).training / "export" / "queries.parquet"
+        queries.parent.mkdir(parents=True)
+        queries.write_text(text)
+        os.utime(queries, (1_700_000_000 + number, 1_700_000_000 + number))
+    assert run("sh", "-c", script.replace("/work/", f"{tmp_path}/")) == "newer"
 
 
 def test_a_pod_is_replaced_only_when_it_is_gone() -> None:
