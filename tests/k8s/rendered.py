@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -53,7 +53,12 @@ class Pod:
 
 def pods(name: str) -> Iterator[Pod]:
     """The pods of all Deployments, Jobs and CronJobs."""
-    for resource in render(name):
+    return pods_of(render(name))
+
+
+def pods_of(resources: Iterable[Resource]) -> Iterator[Pod]:
+    """The pods that resources make."""
+    for resource in resources:
         spec = resource.get("spec", {})
         template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
         if template:
