@@ -70,8 +70,8 @@ def test_batches_suit_the_server(overlay: str, messages: types.ModuleType) -> No
         assert not batching.pad_variable_length_inputs, "it pads with an item that nobody has seen"
         container = server.container("server")
         assert batching.num_batch_threads.value == int(container["resources"]["limits"]["cpu"])
-        # A request holds a thread while it waits for its batch. Where threads run out gRPC says RESOURCE_EXHAUSTED, which
-        # clients do not retry; a full queue says UNAVAILABLE.
+        # A request holds a thread while it waits for its batch. Where threads run out, gRPC says RESOURCE_EXHAUSTED,
+        # which clients do not retry; a full queue says UNAVAILABLE.
         rows = (batching.num_batch_threads.value + batching.max_enqueued_batches.value) * batching.max_batch_size.value
         assert int(flags(container)["grpc_max_threads"]) > rows
 
