@@ -14,7 +14,9 @@ from tests.k8s.tools import K8S, kustomize, run
 Resource = dict[str, Any]
 # What is applied to a cluster as it is; everything else is a part of these.
 SERVING = [f"overlays/{name}" for name in ("dev", "prod", "canary", "canary-live", "sharded", "baked", "bucket")]
-APPLIED = [*SERVING, "pipeline", "pipeline/jobs", "monitoring", "monitoring/probe"]
+PIPELINES = ["pipeline", "overlays/sharded/pipeline"]  # each with the volumes of its namespace
+JOBS = ["pipeline/jobs", "overlays/sharded/jobs"]
+APPLIED = [*SERVING, *PIPELINES, *JOBS, "monitoring", "monitoring/probe"]
 
 
 @functools.cache

@@ -41,6 +41,22 @@ def test_the_command_knows_the_flags(name: str, module: str, capsys: pytest.Capt
     assert {f"--{flag}" for flag in flags(container)} <= known
 
 
+def test_the_export_of_shards_writes_what_their_servers_pull() -> None:
+    (export,) = (one for one in of_kind("overlays/sharded/jobs", "Job") if one["metadata"]["name"] == "sparcode-export")
+    (container,) = export["spec"]["template"]["spec"]["containers"]
+    assert export["spec"]["completionMode"] == "Indexed"
+    shards = servers("overlays/sharded")
+    assert export["spec"]["completions"] == len(shards)
+    written = {}
+    for number in range(len(shards)):
+        args = [argument.replace("$(JOB_COMPLETION_INDEX)", str(number)) for argument in container["args"]]
+        said = flags({**container, "args": args})
+        assert said["shard"] == f"{number}/{len(shards)}"
+        written[str(number)] = said["output"]
+    pulled = {pod.labels["sparcode.dev/shard"]: flags(pod.container("pull-model")) for pod in shards}
+    assert written == {shard: f"{pull['published']}/{pull['version']}" for shard, pull in pulled.items()}
+
+
 def test_the_index_build_takes_its_flags_and_beam_its_own() -> None:
     (container,) = job("index").containers
     assert container["command"] == ["python", "-m", "beam_index.build"]

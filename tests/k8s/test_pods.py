@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.rendered import APPLIED, SERVING, Pod, flags, of_kind, pods, render, selects, servers
+from tests.k8s.rendered import APPLIED, JOBS, PIPELINES, SERVING, Pod, flags, of_kind, pods, render, selects, servers
 
 
 @pytest.fixture(params=[name for name in APPLIED if name != "monitoring"])
@@ -45,7 +45,7 @@ def test_every_volume_is_mounted_and_every_mount_has_one(applied: str) -> None:
 
 def test_every_config_map_and_claim_exists(applied: str) -> None:
     maps = {resource["metadata"]["name"] for resource in of_kind(applied, "ConfigMap")}
-    claims = {_place(resource) for name in (applied, "pipeline") for resource in of_kind(name, "PersistentVolumeClaim")}
+    claims = {_place(resource) for name in PIPELINES for resource in of_kind(name, "PersistentVolumeClaim")}
     for pod in pods(applied):
         for volume in pod.spec["volumes"]:
             if "configMap" in volume:
@@ -67,7 +67,8 @@ def test_service_accounts_exist_and_have_no_token() -> None:
 
 
 def test_selectors_take_pods_that_are_there(applied: str) -> None:
-    labels = [pod.labels for pod in pods(applied)]
+    jobs = dict(zip(PIPELINES, JOBS, strict=True)).get(applied)  # they come later, to what is there for them
+    labels = [pod.labels for name in filter(None, (applied, jobs)) for pod in pods(name)]
     selectors = [
         resource["spec"]["selector"].get("matchLabels", resource["spec"]["selector"])
         for kind in ("Deployment", "Service", "PodDisruptionBudget")
