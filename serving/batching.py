@@ -27,7 +27,7 @@ class Batching:
     max_batch_size: int = 32
     timeout_micros: int = 1000
     num_batch_threads: int = 2
-    max_enqueued_batches: int = 100
+    max_enqueued_batches: int = 8
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

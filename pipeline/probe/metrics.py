@@ -31,6 +31,7 @@ class ProbeMetrics:
         disable_created_metrics()  # a series more for each, which nobody reads
         self._published = published
         self._seen: dict[tuple[str, str], float] = {}
+        self._dated: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         counter = _counters(registry)
         self._requests = counter("sparcode_probe_requests", "Predict calls, by gRPC's status code.", ("track", "code"))
@@ -70,12 +71,16 @@ class ProbeMetrics:
         """Says when the version was published, and no longer says it of versions that do not answer any more."""
         now = time.monotonic()
         with self._lock:
-            if labels not in self._seen and (published := self._time_of(labels[1])) is not None:
+            # Looked for until it is found: a volume may be out of reach for a while.
+            if labels not in self._dated and (published := self._time_of(labels[1])) is not None:
                 self._published_at.labels(*labels).set(published)
+                self._dated.add(labels)
             self._seen[labels] = now
             for gone in [key for key, last in self._seen.items() if now - last > _FORGOTTEN_AFTER]:
                 del self._seen[gone]
-                self._published_at.remove(*gone)
+                if gone in self._dated:
+                    self._dated.remove(gone)
+                    self._published_at.remove(*gone)
 
     def _time_of(self, version: str) -> float | None:
         if self._published is None:

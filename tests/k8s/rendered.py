@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -14,7 +14,9 @@ from tests.k8s.tools import K8S, kustomize, run
 Resource = dict[str, Any]
 # What is applied to a cluster as it is; everything else is a part of these.
 SERVING = [f"overlays/{name}" for name in ("dev", "prod", "canary", "canary-live", "sharded", "baked", "bucket")]
-APPLIED = [*SERVING, "pipeline", "pipeline/jobs", "monitoring", "monitoring/probe"]
+PIPELINES = ["pipeline", "overlays/sharded/pipeline"]  # each with the volumes of its namespace
+JOBS = ["pipeline/jobs", "overlays/sharded/jobs"]
+APPLIED = [*SERVING, *PIPELINES, *JOBS, "monitoring", "monitoring/probe"]
 
 
 @functools.cache
@@ -53,7 +55,12 @@ class Pod:
 
 def pods(name: str) -> Iterator[Pod]:
     """The pods of all Deployments, Jobs and CronJobs."""
-    for resource in render(name):
+    return pods_of(render(name))
+
+
+def pods_of(resources: Iterable[Resource]) -> Iterator[Pod]:
+    """The pods that resources make."""
+    for resource in resources:
         spec = resource.get("spec", {})
         template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
         if template:

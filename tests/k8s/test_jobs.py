@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pathlib
 import re
 
@@ -11,8 +12,9 @@ import yaml
 
 from beam_index.options import parse
 from pipeline.publishing.options import parse as parse_publish
+from pipeline.publishing.runs import Runs
 from tests.k8s.rendered import SERVING, Pod, flags, of_kind, pods, servers
-from tests.k8s.tools import ROOT
+from tests.k8s.tools import K8S, ROOT, run
 
 LOCK = ROOT / "requirements" / "flink" / "lock.sha256"
 
@@ -37,6 +39,22 @@ def test_the_command_knows_the_flags(name: str, module: str, capsys: pytest.Capt
         importlib.import_module(module).main(["--help"])
     known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
     assert {f"--{flag}" for flag in flags(container)} <= known
+
+
+def test_the_export_of_shards_writes_what_their_servers_pull() -> None:
+    (export,) = (one for one in of_kind("overlays/sharded/jobs", "Job") if one["metadata"]["name"] == "sparcode-export")
+    (container,) = export["spec"]["template"]["spec"]["containers"]
+    assert export["spec"]["completionMode"] == "Indexed"
+    shards = servers("overlays/sharded")
+    assert export["spec"]["completions"] == len(shards)
+    written = {}
+    for number in range(len(shards)):
+        args = [argument.replace("$(JOB_COMPLETION_INDEX)", str(number)) for argument in container["args"]]
+        said = flags({**container, "args": args})
+        assert said["shard"] == f"{number}/{len(shards)}"
+        written[str(number)] = said["output"]
+    pulled = {pod.labels["sparcode.dev/shard"]: flags(pod.container("pull-model")) for pod in shards}
+    assert written == {shard: f"{pull['published']}/{pull['version']}" for shard, pull in pulled.items()}
 
 
 def test_the_index_build_takes_its_flags_and_beam_its_own() -> None:
@@ -64,6 +82,26 @@ def test_publishing_takes_its_flags_and_no_two_run_at_once() -> None:
     assert publishing().owner["spec"]["concurrencyPolicy"] == "Forbid"
 
 
+def test_the_readme_fetches_queries_from_where_publishing_has_them(tmp_path: pathlib.Path) -> None:
+    ((name, script),) = re.findall(r"exec deployment/(\S+) -- sh -c '(.*?)' >", (K8S / "README.md").read_text())
+    (pod,) = (pod for pod in pods("pipeline") if pod.owner["metadata"]["name"] == name)
+    assert "/work" in {mount["mountPath"] for mount in pod.containers[0]["volumeMounts"]}
+    runs = Runs(tmp_path / parse_publish(publishing().containers[0]["args"]).work_dir.relative_to("/work"))
+    for number, text in enumerate(("older", "newer")):
+        with runs.locked():
+            queries = runs.take_up({"run": number}, warm_start=False).training / "export" / "queries.parquet"
+        queries.parent.mkdir(parents=True)
+        queries.write_text(text)
+        os.utime(queries, (1_700_000_000 + number, 1_700_000_000 + number))
+    assert run("sh", "-c", script.replace("/work/", f"{tmp_path}/")) == "newer"
+
+
+def test_a_pod_is_replaced_only_when_it_is_gone() -> None:
+    (cron,) = of_kind("pipeline", "CronJob")
+    specs = [cron["spec"]["jobTemplate"]["spec"], *(one["spec"] for one in of_kind("pipeline/jobs", "Job"))]
+    assert [spec["podReplacementPolicy"] for spec in specs] == ["Failed"] * 4
+
+
 def test_what_is_pinned_is_never_removed() -> None:
     protected = parse_publish(publishing().containers[0]["args"]).protect
     for overlay in SERVING:
@@ -86,7 +124,13 @@ def test_flink_is_the_one_of_the_locked_job_server() -> None:
 def test_a_build_has_as_many_parts_as_slots_and_a_pool_for_each() -> None:
     manager, build = flink("task-manager"), flags(job("index").containers[0])
     slots = _flink_config()["taskmanager"]["numberOfTaskSlots"]
-    assert int(build["parallelism"]) == manager.owner["spec"]["replicas"] * slots
+    assert "replicas" not in manager.owner["spec"], "an apply would start them again between builds"
+    (replicas,) = re.findall(
+        rf"^kubectl --namespace \S+ scale deployment/{manager.owner['metadata']['name']} --replicas=(\d+)$",
+        (K8S / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert int(build["parallelism"]) == int(replicas) * slots
     pool = manager.container("beam-workers")
     assert build["environment_config"] == f"localhost:{flags(pool)['service_port']}"
     assert build["environment_type"] == "EXTERNAL"

@@ -68,10 +68,10 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> list[Target]:
 
         before, after = scrape(), scrape()
     labels = [
-        {"job": "sparcode-server", "namespace": "ns", "pod": track, "track": track, "version": str(version)}
+        {"job": "sparcode-server", "namespace": "sparcode", "pod": track, "track": track, "version": str(version)}
         for track, version in VERSIONS.items()
     ]
-    labels.append({"job": "sparcode-probe", "namespace": "ns", "pod": "probe"})
+    labels.append({"job": "sparcode-probe", "namespace": "sparcode", "pod": "probe"})
     return [Target(*target) for target in zip(labels, before, after, strict=True)]
 
 
@@ -114,7 +114,7 @@ def expressions() -> list[str]:
     whole = [rule["expr"] for rule in RULES if "record" in rule] + EXPRESSIONS
     every = [*EXPRESSIONS, *(rule["expr"] for rule in RULES)]
     parts = {part for expression in every for part in SELECTOR.findall(expression)}
-    return [expression.replace("$namespace", "ns") for expression in (*whole, *sorted(parts))]
+    return [expression.replace("$namespace", "sparcode") for expression in (*whole, *sorted(parts))]
 
 
 def test_no_expression_selects_nothing(targets: list[Target], tmp_path: pathlib.Path) -> None:

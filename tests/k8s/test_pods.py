@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.rendered import APPLIED, SERVING, Pod, flags, of_kind, pods, render, selects, servers
+from tests.k8s.rendered import APPLIED, JOBS, PIPELINES, SERVING, flags, of_kind, pods, render, selects, servers
 
 
 @pytest.fixture(params=[name for name in APPLIED if name != "monitoring"])
@@ -45,7 +45,7 @@ def test_every_volume_is_mounted_and_every_mount_has_one(applied: str) -> None:
 
 def test_every_config_map_and_claim_exists(applied: str) -> None:
     maps = {resource["metadata"]["name"] for resource in of_kind(applied, "ConfigMap")}
-    claims = {_place(resource) for name in (applied, "pipeline") for resource in of_kind(name, "PersistentVolumeClaim")}
+    claims = {_place(resource) for name in PIPELINES for resource in of_kind(name, "PersistentVolumeClaim")}
     for pod in pods(applied):
         for volume in pod.spec["volumes"]:
             if "configMap" in volume:
@@ -67,7 +67,8 @@ def test_service_accounts_exist_and_have_no_token() -> None:
 
 
 def test_selectors_take_pods_that_are_there(applied: str) -> None:
-    labels = [pod.labels for pod in pods(applied)]
+    jobs = dict(zip(PIPELINES, JOBS, strict=True)).get(applied)  # they come later, to what is there for them
+    labels = [pod.labels for name in filter(None, (applied, jobs)) for pod in pods(name)]
     selectors = [
         resource["spec"]["selector"].get("matchLabels", resource["spec"]["selector"])
         for kind in ("Deployment", "Service", "PodDisruptionBudget")
@@ -133,6 +134,12 @@ def test_a_rollout_takes_nothing_away_first(overlay: str) -> None:
         assert server.owner["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
+def test_pods_that_serve_are_guaranteed_what_they_may_use(overlay: str) -> None:
+    for server in servers(overlay):
+        for container in server.containers:
+            assert container["resources"]["requests"] == container["resources"]["limits"], container["name"]
+
+
 def test_pods_are_spread_over_nodes_and_zones(overlay: str) -> None:
     for server in servers(overlay):
         spread = {constraint["topologyKey"]: constraint for constraint in server.spec["topologySpreadConstraints"]}
@@ -160,52 +167,6 @@ def test_production_scales_and_survives_a_disruption() -> None:
         assert len(scalers) == len(servers(overlay))
         assert all(scaler["spec"]["minReplicas"] >= 2 for scaler in scalers)
         assert len(of_kind(overlay, "PodDisruptionBudget")) == len(servers(overlay))
-
-
-# --- Who may talk to whom -----------------------------------------------------------------------
-
-
-def test_only_frontends_reach_grpc_and_only_prometheus_the_metrics() -> None:
-    (policy,) = of_kind("overlays/prod", "NetworkPolicy")
-    assert all(selects(policy["spec"]["podSelector"]["matchLabels"], server.labels) for server in _all_servers())
-    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-    assert policy["spec"]["egress"] == []
-    allowed = {tuple(port["port"] for port in rule["ports"]): rule["from"] for rule in policy["spec"]["ingress"]}
-    assert allowed == {
-        (8500,): [{"podSelector": {"matchLabels": {"sparcode.dev/frontend": "true"}}}],
-        (8501,): [
-            {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
-                "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
-            }
-        ],
-    }
-
-
-def test_a_server_calls_nobody_but_the_bucket_where_there_is_one() -> None:
-    (policy,) = of_kind("overlays/bucket", "NetworkPolicy")
-    (prod,) = of_kind("overlays/prod", "NetworkPolicy")
-    assert policy["spec"]["ingress"] == prod["spec"]["ingress"]
-    assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == {53, 443, 80, 988}
-    (server,) = servers("overlays/bucket")
-    assert flags(server.container("pull-model"))["published"].startswith("gs://")
-    assert not [volume for volume in server.spec["volumes"] if "persistentVolumeClaim" in volume]
-
-
-def _all_servers() -> list[Pod]:
-    return [*servers("overlays/prod"), *servers("overlays/canary"), *servers("overlays/canary-live")]
-
-
-def test_every_pod_of_the_pipeline_is_fenced_and_the_worker_pool_for_its_pod_alone() -> None:
-    policies = [resource["spec"] for resource in of_kind("pipeline", "NetworkPolicy")]
-    for pod in (*pods("pipeline"), *pods("pipeline/jobs")):
-        guards = [policy for policy in policies if selects(policy["podSelector"]["matchLabels"], pod.labels)]
-        assert len(guards) == 1, pod.name
-    opened = {port["port"] for policy in policies for rule in policy.get("ingress", ()) for port in rule["ports"]}
-    (pool,) = (
-        container for pod in pods("pipeline") for container in pod.containers if container["name"] == "beam-workers"
-    )
-    assert pool["ports"][0]["containerPort"] not in opened
 
 
 def test_namespaces_hold_their_pods_to_the_strictest_profile() -> None:

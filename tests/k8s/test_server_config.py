@@ -12,6 +12,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.batching import Batching
 from tests.k8s.rendered import SERVING, flags, of_kind, servers
 from tests.k8s.tools import K8S, run
 
@@ -69,8 +70,17 @@ def test_batches_suit_the_server(overlay: str, messages: types.ModuleType) -> No
         assert not batching.pad_variable_length_inputs, "it pads with an item that nobody has seen"
         container = server.container("server")
         assert batching.num_batch_threads.value == int(container["resources"]["limits"]["cpu"])
-        # A request holds a thread while it waits for its batch: fewer threads than rows never fill one.
-        assert int(flags(container)["grpc_max_threads"]) >= 2 * batching.max_batch_size.value
+        # A request holds a thread while it waits for its batch. Where threads run out, gRPC says RESOURCE_EXHAUSTED,
+        # which clients do not retry; a full queue says UNAVAILABLE.
+        rows = (batching.num_batch_threads.value + batching.max_enqueued_batches.value) * batching.max_batch_size.value
+        assert int(flags(container)["grpc_max_threads"]) > rows
+
+
+def test_batches_are_those_that_conformance_is_tested_with(overlay: str, messages: types.ModuleType) -> None:
+    for files in configs(overlay):
+        batching = text_format.Parse(files["batching.config"], messages.BatchingParameters())
+        ours = Batching(num_batch_threads=batching.num_batch_threads.value)
+        assert batching == text_format.Parse(ours.text(), messages.BatchingParameters())
 
 
 def test_metrics_are_where_prometheus_looks(overlay: str, messages: types.ModuleType) -> None:

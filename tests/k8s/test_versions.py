@@ -25,10 +25,17 @@ def test_one_edit_moves_the_version_everywhere(overlay: str, tmp_path: pathlib.P
     knob.write_text(text.replace(f'version: "{OLD}"', f'version: "{NEW}"'))
     moved = list(yaml.safe_load_all(run(*kustomize(), edited / "overlays" / overlay)))
     before = render(f"overlays/{overlay}")
-    named = [f'"sparcode.dev/version": "{OLD}"', f'"value": "{OLD}"', f"\\n{OLD}\\n"]
+    found = servers(f"overlays/{overlay}")
+    pulls = [container for server in found for container in server.containers if container["name"] == "pull-model"]
+    assert len(pulls) == (0 if overlay == "dev" else len(found))  # on a desk the model is in the image
+    named = {
+        f'"sparcode.dev/version": "{OLD}"': len(found),
+        f'"value": "{OLD}"': len(pulls),
+        f"\\n{OLD}\\n": len(found),
+    }
     expected = _text(before)
-    for place in named:
-        assert expected.count(place) == len(servers(f"overlays/{overlay}")), place
+    for place, times in named.items():
+        assert expected.count(place) == times, place
         expected = expected.replace(place, place.replace(OLD, NEW))
     assert _text(moved) == expected
 
@@ -43,10 +50,18 @@ def _text(resources: list[Resource]) -> str:
     return text
 
 
-@pytest.mark.parametrize("overlay", ["dev", "prod", "canary", "canary-live", "sharded", "bucket"])
+@pytest.mark.parametrize("overlay", ["prod", "canary", "canary-live", "sharded", "bucket"])
 def test_what_is_pulled_is_what_is_served(overlay: str) -> None:
     for server in servers(f"overlays/{overlay}"):
         assert flags(server.container("pull-model"))["version"] == server.labels["sparcode.dev/version"]
+
+
+@pytest.mark.parametrize("overlay", ["baked", "dev"])
+def test_a_baked_image_is_the_one_of_its_version_that_the_readme_builds(overlay: str) -> None:
+    (server,) = servers(f"overlays/{overlay}")
+    image = server.container("server")["image"].rpartition("/")[2]
+    assert image.endswith(f"-{server.labels['sparcode.dev/version']}")
+    assert f"--tag $REGISTRY/{image} " in (K8S / "README.md").read_text()
 
 
 def test_a_canary_is_dark_until_it_is_made_live() -> None:

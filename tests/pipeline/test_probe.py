@@ -82,6 +82,18 @@ def test_a_version_is_as_old_as_its_manifest_and_forgotten_when_it_no_longer_ans
     assert probe.series("published_timestamp_seconds") == {}
 
 
+def test_a_manifest_that_could_not_be_seen_is_looked_for_again(tmp_path):
+    probe, manifest = Probe(tmp_path), tmp_path / "3" / "assets.extra" / "manifest.json"
+    probe.metrics.answer("stable", answered(3))
+    assert probe.series("published_timestamp_seconds") == {}
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{}")
+    for published in (1_700_000_000, 1_800_000_000):  # it is read once: a version does not change
+        os.utime(manifest, (published, published))
+        probe.metrics.answer("stable", answered(3))
+        assert probe.series("published_timestamp_seconds") == {("stable", "3"): 1_700_000_000}
+
+
 @pytest.fixture(scope="module")
 def address(contract_base):
     with EmbeddedServer(contract_base, "sparcode", 0) as server:

@@ -88,6 +88,7 @@ def rehearse(script: Script) -> None:
         script.start(users)
         script.probe()
         script.lose_a_pod({GOOD})
+        script.keep()
         script.damaged_canary()
         script.refuse(OTHER)
         script.canary(NEXT)

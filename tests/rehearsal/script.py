@@ -63,7 +63,7 @@ class Script:
         self._deploy, self._ask = read_chapter(readme, "Deploy")
         self._watch, self._probe = read_chapter(readme, "Watch")
         chapter = read_chapter(readme, "Canary, promote, roll back")
-        self._dark, self._gate, self._live, self._keep, self._promote, self._drop_canary, self._back = chapter
+        self._keep, self._dark, self._gate, self._live, self._promote, self._drop_canary, self._back = chapter
         self.steps: list[Step] = []
 
     @contextlib.contextmanager
@@ -101,6 +101,11 @@ class Script:
                 raise WentWrong("the probe does not say when the version was published")
             notes.append("the probe is answered, and scraped")
 
+    def keep(self) -> None:
+        """The nightly publish is told what to keep, before a canary needs it."""
+        with self.step("keep", {GOOD}):
+            self._shell.run(self._keep)
+
     def canary(self, version: int) -> None:
         """A canary in the dark: no user hears from it."""
         with self.step(f"canary, dark: version {version}", {GOOD}) as notes:
@@ -136,7 +141,7 @@ class Script:
             self._shell.run(self._live)
             self._wait(lambda: self._traffic.count().since(before).versions.keys() == {GOOD, NEXT})
         with self.step("promote", {GOOD, NEXT}):
-            self._shell.run(self._keep + self._promote)
+            self._shell.run(self._promote)
 
     def damaged_promoted(self) -> None:
         """The damaged version, promoted without a canary: the rollout is stuck, and no pod that answers goes."""

@@ -35,6 +35,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Script]:
         try:
             found.start(users)
             found.lose_a_pod({GOOD})
+            found.keep()
             found.canary(NEXT)
             found.promote()
             found.damaged_promoted()
@@ -51,7 +52,7 @@ def test_no_request_fails(script: Script, tmp_path: pathlib.Path) -> None:
     assert found["failed"] == 0
     assert found["requests"] > 100
     steps = {step["name"]: step for step in found["steps"]}
-    assert list(steps)[:5] == ["start", "lose a pod", "canary, dark: version 2", "canary, live", "promote"]
+    assert list(steps)[:6] == ["start", "lose a pod", "keep", "canary, dark: version 2", "canary, live", "promote"]
     assert all(step["failed"] == 0 for step in found["steps"])
     assert steps["canary, dark: version 2"]["versions"].keys() == {str(GOOD)}
     assert steps["canary, live"]["versions"].keys() == {str(GOOD), str(NEXT)}
