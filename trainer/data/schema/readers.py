@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from protos.errors import UserError
 from trainer.data.schema import tfrecords
 from trainer.data.schema.files import DataFile
-from trainer.data.schema.separators import UNUSED, OneCharacter
+from trainer.data.schema.separators import UNUSED, OneCharacter, quote_of
 from trainer.data.schema.spec import Source
 
 BATCH_ROWS = 65_536
@@ -154,7 +154,7 @@ def _open_csv(
     opened: pa.NativeFile, file: DataFile, source: Source, columns: Sequence[str] | None, skip: Callable
 ) -> pyarrow.csv.CSVStreamingReader:
     separator = source.separator or ("\t" if file.format == "tsv" else ",")
-    several = len(separator) > 1
+    several, quote = len(separator) > 1, quote_of(separator, source.quote)
     if several:
         opened = pa.PythonFile(io.BufferedReader(OneCharacter(opened, separator.encode(source.encoding))), "r")
     return pyarrow.csv.open_csv(
@@ -165,8 +165,8 @@ def _open_csv(
         ),
         pyarrow.csv.ParseOptions(
             delimiter=UNUSED if several else separator,
-            quote_char=False if several else '"',
-            newlines_in_values=not several,
+            quote_char=quote or False,
+            newlines_in_values=quote is not None,
             invalid_row_handler=skip,
         ),
         pyarrow.csv.ConvertOptions(

@@ -15,6 +15,7 @@ import pyarrow as pa
 from protos.errors import UserError
 from trainer.data.schema.files import DataFile, find_files
 from trainer.data.schema.readers import column_names, read_rows
+from trainer.data.schema.separators import quote_of
 from trainer.data.schema.spec import Source
 from trainer.data.schema.values import plain
 
@@ -117,7 +118,9 @@ def _head(file: DataFile) -> tuple[str, list[str]]:
 def _fields(lines: Sequence[str], separator: str) -> list[list[str]]:
     if len(separator) > 1:
         return [line.split(separator) for line in lines]
-    return list(itertools.islice(csv.reader(lines, delimiter=separator), _HEAD_ROWS))
+    quote = quote_of(separator)
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    return list(itertools.islice(csv.reader(lines, delimiter=separator, quotechar=quote, quoting=quoting), _HEAD_ROWS))
 
 
 def _separator(lines: Sequence[str]) -> str | None:

@@ -78,6 +78,7 @@ class Source:
       separator: of the fields of CSV; one character or more, of which the latter know no quoting.
       names: of all columns of CSV without a header line.
       encoding: of CSV.
+      quote: around fields of CSV that hold separators or newlines; "" is `"`, but none where tabs part the fields.
       missing: texts that mean that there is no value; the empty text always does.
       features: columns that the model may see.
     """
@@ -87,6 +88,7 @@ class Source:
     separator: str = ""
     names: tuple[str, ...] = ()
     encoding: str = "utf-8"
+    quote: Literal["", "none", '"', "'"] = ""
     missing: tuple[str, ...] = ()
     features: tuple[Feature, ...] = ()
 
