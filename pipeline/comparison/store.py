@@ -48,8 +48,10 @@ class Store:
         """Writes what is compared on, or checks that what is kept here was made from the same.
 
         Raises:
-          UserError: data or configuration differ; the message names the fields.
+          UserError: data or configuration differ, the features that the data declares among it; the message names the
+            fields.
         """
+        config = dataclasses.replace(config, features=config.features.filled(interactions.declared))
         claim = {"data": f"{interactions.name} {checksum(interactions)[:16]}", **_flat(config)}
         path = self.output / _CLAIM
         if not path.exists():
