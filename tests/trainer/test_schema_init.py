@@ -165,6 +165,18 @@ def test_texts_that_mean_nothing_are_told_from_names(tmp_path):
     assert data.catalogue.features["price"].to_pylist()[:2] == [None, 0.5]
 
 
+def test_a_table_is_found_by_ids_that_pandas_wrote_with_a_point(tmp_path):
+    log = {
+        "user": [n % 7 for n in range(60)],
+        "item": [f"{n % 30}.0" for n in range(60)],
+        "time": range(10**9, 10**9 + 60),
+    }
+    table = {"item": [*range(30)], "price": [n + 0.5 for n in range(30)]}
+    paths = write(tmp_path / "log.csv", log), write(tmp_path / "items.csv", table)
+    assert init(*paths, output=tmp_path / "own.yaml")["items"]["id"] == "item"
+    assert load(tmp_path / "own.yaml").catalogue.features["price"].null_count == 0
+
+
 def test_a_schema_is_not_written_over(tmp_path):
     write_movielens_csv(tmp_path / "films", _EVENTS, _TITLES)
     output = tmp_path / "own.yaml"

@@ -123,6 +123,26 @@ def test_ids_may_be_whole_numbers_also_as_pandas_has_them_beside_nulls(tmp_path)
     assert data.catalogue.title == ("seven", "8")
 
 
+def test_whole_numbers_are_one_id_whether_a_file_of_text_has_them_with_a_point_or_without(tmp_path):
+    write(tmp_path / "log.csv", {"user": ["1.0", "-2.0", "x.0"], "item": ["7.0", "8.0", "9.50"], "time": [1, 2, 3]})
+    write(tmp_path / "items.csv", {"id": [7, 8], "name": ["seven", "eight"]})
+    items = {"files": "items.csv", "id": "id", "title": "name"}
+    data = load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log.csv", **NAMED}, "items": items}))
+    assert public(data) == [("1", "7", 1), ("-2", "8", 2), ("x.0", "9.50", 3)]
+    assert data.catalogue.title == ("seven", "eight", "9.50")
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(range(20), False), (range(1, 20), False), (range(3, 20), True)])
+def test_a_table_that_lacks_many_ids_of_the_log_is_warned_of(tmp_path, caplog, rows, warned):
+    log = {"user": ["u"] * 20, "item": range(20), "time": range(20)}
+    write(tmp_path / "items.csv", {"id": rows, "name": [f"n{row}" for row in rows]})
+    write(tmp_path / "log.csv", log)
+    items = {"files": "items.csv", "id": "id", "title": "name"}
+    load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log.csv", **NAMED}, "items": items}))
+    assert ("items.id: no row for an item of the log (3)" in caplog.text) == warned
+    assert ("no row" in caplog.text) == warned
+
+
 def test_types_and_weights_choose_events(tmp_path):
     columns = {
         "user": ["u"] * 5,

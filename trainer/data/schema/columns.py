@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from trainer.data.schema.reading import Part, SourceReader
-from trainer.data.schema.values import identifiers
+from trainer.data.schema.values import identifiers, without_point
 
 
 def id_column(reader: SourceReader, part: Part, name: str) -> pa.Array:
     """Ids of some rows, of which rows without one are reported."""
-    converted = identifiers(reader.plain(part, name))
+    column = reader.plain(part, name)
+    converted = identifiers(without_point(column) if part.rows.file.is_text else column)
     return reader.checked(part, name, converted, "id", needed=True)
 
 

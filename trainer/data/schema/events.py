@@ -13,7 +13,7 @@ from trainer.data.interactions import Coded
 from trainer.data.schema.columns import id_column, joined
 from trainer.data.schema.reading import Part, SourceReader
 from trainer.data.schema.spec import InteractionSource
-from trainer.data.schema.values import numbers, times
+from trainer.data.schema.values import identifiers, numbers, times
 
 WEIGHT = "weight"
 
@@ -145,7 +145,7 @@ def _counting(reader: SourceReader, part: Part) -> tuple[Part, pa.Array | None]:
     event = reader.source.event
     if not event:
         return part, None
-    types = id_column(reader, part, event.column)
+    types = reader.checked(part, event.column, identifiers(reader.plain(part, event.column)), "id", needed=True)
     if event.types:
         places = pc.index_in(types, pa.array(list(event.types), pa.string()))
         weights = pa.array(list(event.types.values()), pa.float64()).take(places)

@@ -45,6 +45,11 @@ class DataFile:
         """Whether `path` is one of this machine."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it has text only, also for numbers."""
+        return self.format in ("csv", "tsv")
+
     def stream(self) -> pa.NativeFile:
         """Its bytes in order, decompressed by its ending."""
         return self.filesystem.open_input_stream(self.path, compression="detect")

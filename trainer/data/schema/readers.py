@@ -87,7 +87,7 @@ def read_rows(
 
 def _refuse(file: DataFile, source: Source, error: Exception) -> NoReturn:
     cure = ""
-    if file.format in ("csv", "tsv") and ("UTF8" in str(error) or isinstance(error, UnicodeDecodeError)):
+    if file.is_text and ("UTF8" in str(error) or isinstance(error, UnicodeDecodeError)):
         cure = f"; it is not {source.encoding} text: set `encoding`, such as latin-1, or save it as UTF-8"
     raise UserError(f"{file.label} cannot be read as {file.format}: {error}{cure}") from error
 

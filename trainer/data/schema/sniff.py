@@ -81,7 +81,7 @@ def _sniffed(group: list[tuple[DataFile, Source]]) -> Sniffed:
 
 def _source(file: DataFile) -> Source:
     """How a file is to be read."""
-    if file.format not in ("csv", "tsv"):
+    if not file.is_text:
         return Source(files=(file.label,))
     encoding, lines = _head(file)
     separator = _separator(lines) or ("\t" if file.format == "tsv" else ",")

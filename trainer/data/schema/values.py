@@ -86,6 +86,11 @@ def identifiers(column: pa.Array) -> Converted:
     return all_wrong(column, pa.string())
 
 
+def without_point(column: pa.Array) -> pa.Array:
+    """Text of whole numbers that a file of text has as `7.0`, as pandas writes 7 beside nulls, by their digits."""
+    return pc.replace_substring_regex(column, r"^(-?\d+)\.0$", r"\1") if is_text(column.type) else column
+
+
 def times(column: pa.Array, spec: TimeColumn) -> Converted:
     """Microseconds since 1970, int64; see TimeColumn for what is read."""
     kind = column.type
