@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
+import pyarrow.json
 import pytest
 
 from tests.support.own_data import write_schema
 from tests.trainer.test_data_interactions import public
 from trainer.data import load
+from trainer.data.schema import json_lines
 from trainer.data.schema.sniff import sniff
 
 NAMED = {"user": "user", "item": "item", "time": "time"}
@@ -46,3 +49,50 @@ def test_quotes_are_those_of_the_schema(tmp_path, name, quote, cell, item):
     rows = [["user", "item", "time"], ["u", cell, "1"], ["u", "z", "2"]]
     content = "".join(separator.join(row) + "\n" for row in rows)
     assert public(loaded(tmp_path, name, content, quote=quote)) == [("u", item, 1), ("u", "z", 2)]
+
+
+LATE = {
+    "whole numbers, then fractions": ([{"amount": 5}], [{"amount": 5.5}], [5.0, 5.5]),
+    "null, then numbers": ([{"amount": None}], [{"amount": 5}], [None, 5.0]),
+    "lists of nothing, then of numbers": ([{"look": []}], [{"look": [1, 2.5]}], [None, [1.0, 2.5]]),
+    "keys that nobody asked for": ([{"amount": 5}], [{"amount": 6, "note": "late", "other": {"x": 1}}], [5.0, 6.0]),
+    "null, then text": ([{"name": None}], [{"name": "n"}], [None, "n"]),
+    "times, then other text": ([{"name": "2020-01-01 00:00:00"}], [{"name": "n"}], ["2020-01-01 00:00:00", "n"]),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_json_lines_may_change_after_their_first_block(tmp_path, case, monkeypatch):
+    # A block of the first row only.
+    monkeypatch.setattr(json_lines, "_READ", pyarrow.json.ReadOptions(block_size=1 << 10))
+    first, later, expected = LATE[case]
+    rows = [row | {"sku": f"i{n}", "fill": "x" * 600} for n, row in enumerate([*first, *later])]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "log.csv").write_text("user,item,time\nu,i0,1\nu,i1,2\n")
+    (column,) = first[0]
+    feature = {"name": column, "kind": {"amount": "number", "look": "vector", "name": "category"}[column]}
+    items = {"files": "items.jsonl", "id": "sku", "features": [feature]}
+    schema = {"interactions": {"files": "log.csv", **NAMED}, "items": items, "max_bad_share": 1}
+    data = load(write_schema(tmp_path / "own.yaml", schema))
+    assert data.catalogue.features[column].to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([10, 10.5, 11], [10, 10, 11]),
+        ([10, 11, 12.25], [10, 11, 12]),
+        (["1970-01-01 00:00:10", "1970-01-01T00:00:11.5Z", "1970-01-02"], [10, 11, 86400]),
+    ],
+)
+def test_times_of_json_lines_may_change_after_their_first_block(tmp_path, times, expected, monkeypatch):
+    monkeypatch.setattr(json_lines, "_READ", pyarrow.json.ReadOptions(block_size=1 << 10))
+    rows = [{"user": 2**60 + 1, "item": n, "time": time, "fill": "x" * 600} for n, time in enumerate(times)]
+    data = loaded(tmp_path, "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert public(data) == [(str(2**60 + 1), str(n), time) for n, time in enumerate(expected)]
+
+
+def test_a_megabyte_of_json_lines_before_anything_changes(tmp_path):
+    rows = [{"user": "u", "item": n, "time": n, "fill": "x" * 1000} for n in range(1500)]
+    rows += [{"user": "u", "item": 1500, "time": 1500.5, "note": "late"}]
+    assert len(loaded(tmp_path, "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))) == 1501

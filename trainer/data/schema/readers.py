@@ -9,11 +9,10 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from protos.errors import UserError
-from trainer.data.schema import tfrecords
+from trainer.data.schema import json_lines, tfrecords
 from trainer.data.schema.files import DataFile
 from trainer.data.schema.separators import UNUSED, OneCharacter, quote_of
 from trainer.data.schema.spec import Source
@@ -111,13 +110,11 @@ def _parquet(file: DataFile, _: Source, columns: Sequence[str], __: Callable) ->
 
 
 def _json_names(file: DataFile, _: Source) -> list[str]:
-    with file.stream() as opened, pyarrow.json.open_json(opened) as reader:
-        return reader.schema.names
+    return json_lines.column_names(file)
 
 
-def _json(file: DataFile, _: Source, columns: Sequence[str], __: Callable) -> Iterator[Rows]:
-    with file.stream() as opened, pyarrow.json.open_json(opened) as reader:
-        yield from _numbered(file, (batch.select(list(columns)) for batch in reader))
+def _json(file: DataFile, source: Source, columns: Sequence[str], __: Callable) -> Iterator[Rows]:
+    yield from _numbered(file, json_lines.read_batches(file, source, columns))
 
 
 def _csv_names(file: DataFile, source: Source) -> list[str]:

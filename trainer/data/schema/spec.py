@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from trainer.config import FeatureConfig, FeaturesConfig
@@ -92,6 +92,16 @@ class Source:
     missing: tuple[str, ...] = ()
     features: tuple[Feature, ...] = ()
 
+    def amounts(self) -> frozenset[str] | None:
+        """Columns of which only the size of their numbers counts; None where it is not known what columns hold."""
+        return None
+
+    def _amounts(self, amounts: Iterable[str], others: Iterable[str]) -> frozenset[str]:
+        """These columns and those of such features, without those that are something else too."""
+        kinds = {feature: feature.kind in ("number", "vector") for feature in self.features}
+        found = {*amounts, *(feature.source for feature, is_amount in kinds.items() if is_amount)}
+        return frozenset(found - {*others, *(feature.source for feature, is_amount in kinds.items() if not is_amount)})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InteractionSource(Source):
@@ -118,6 +128,13 @@ class InteractionSource(Source):
         named = (self.user, self.item, self.time and self.time.column, self.event and self.event.column, self.weight)
         return tuple(dict.fromkeys([*filter(None, named), *(feature.source for feature in self.features)]))
 
+    def amounts(self) -> frozenset[str]:
+        """See Source; times too, unless they are more than a float64 holds, or are read by their digits."""
+        is_amount = self.time and self.time.unit != "ns" and not self.time.format
+        times = [self.time.column] if is_amount else []
+        others = [self.user, self.item, *([self.event.column] if self.event else [])]
+        return self._amounts([self.weight, *times], others)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table(Source):
@@ -134,6 +151,10 @@ class Table(Source):
     def columns(self) -> tuple[str, ...]:
         """All columns that are read, each once."""
         return tuple(dict.fromkeys([self.id, *filter(None, [self.title]), *(f.source for f in self.features)]))
+
+    def amounts(self) -> frozenset[str]:
+        """See Source."""
+        return self._amounts([], [self.id, self.title])
 
 
 @dataclasses.dataclass(frozen=True)
