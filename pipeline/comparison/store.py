@@ -58,7 +58,8 @@ class Store:
             self.output.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(claim, indent=1) + "\n")
             return
-        kept = json.loads(path.read_text())
+        # Fields that came after it was written were what are their defaults now.
+        kept = {**_flat(Config()), **json.loads(path.read_text())}
         changed = [
             f"{name} was {kept.get(name)!r}, now is {claim.get(name)!r}"
             for name in {**kept, **claim}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import pytest
@@ -11,7 +12,7 @@ from pipeline.publish import _asked
 from pipeline.publishing.options import parse
 from protos.errors import UserError
 from tests.support.own_data import write, write_schema
-from trainer.config import Config
+from trainer.config import Config, from_mapping
 from trainer.data import load
 from trainer.data.interactions import Interactions
 
@@ -41,6 +42,18 @@ def test_a_comparison_is_another_where_the_schema_declares_other_features(tmp_pa
     store.claim(interactions(tmp_path, PRICE), Config())
     with pytest.raises(UserError, match=r"holds another comparison: features.items was"):
         store.claim(interactions(tmp_path, PRICE | {"bins": 4}), Config())
+
+
+def test_a_comparison_begun_before_a_field_was_there_goes_on(tmp_path):
+    store, data = Store(tmp_path / "comparison"), interactions(tmp_path, PRICE)
+    store.claim(data, Config())
+    path = tmp_path / "comparison" / "comparison.json"
+    kept = json.loads(path.read_text())
+    del kept["features.from_data"], kept["training.patience"]
+    path.write_text(json.dumps(kept))
+    store.claim(data, Config())
+    with pytest.raises(UserError, match=r"holds another comparison: training.patience was \d+, now is 77"):
+        store.claim(data, from_mapping({"training": {"patience": 77}}, "test"))
 
 
 @pytest.mark.parametrize("command", ["publish", "compare", "task"])
