@@ -15,6 +15,7 @@ from tests.support.own_data import write
 from tests.trainer.test_data_interactions import public
 from trainer.data import load
 from trainer.data.__main__ import main
+from trainer.data.schema.sniff import SAMPLE_ROWS
 
 # Enough of each for what columns hold to be told by their values.
 _EVENTS = tuple((str(n % 30 + 1), str(n * 7 % 40 + 100), 1_500_000_000 + n) for n in range(300))
@@ -93,7 +94,9 @@ def test_a_shop_is_understood(tmp_path, capsys):
     assert log["files"] == "events/*.parquet"
     assert (log["user"], log["item"]) == ("customer_id", "product_id")
     assert log["time"] == {"column": "created_at", "unit": "ms"}
-    assert log["event"] == {"column": "event_type", "types": {"buy": 1.0, "view": 1.0}}
+    assert log["event"] == {"column": "event_type"}
+    commented = "  # event: {column: event_type, types: {buy: 1.0, view: 1.0}}\n"
+    assert commented in (tmp_path / "shop" / "own.yaml").read_text()
     assert (schema["items"]["files"], schema["items"]["title"]) == ("products.parquet", "product_name")
     kinds = {feature["name"]: feature["kind"] for feature in schema["items"]["features"]}
     assert kinds == {
@@ -175,6 +178,19 @@ def test_a_table_is_found_by_ids_that_pandas_wrote_with_a_point(tmp_path):
     paths = write(tmp_path / "log.csv", log), write(tmp_path / "items.csv", table)
     assert init(*paths, output=tmp_path / "own.yaml")["items"]["id"] == "item"
     assert load(tmp_path / "own.yaml").catalogue.features["price"].null_count == 0
+
+
+def test_types_that_the_first_rows_do_not_have_count_too(tmp_path):
+    rows = SAMPLE_ROWS + 500
+    log = {
+        "user": [n // 100 for n in range(rows)],
+        "item": [n % 100 for n in range(rows)],
+        "time": range(10**9, 10**9 + rows),
+        "event": [*(["view"] * (rows - 1)), "buy"],
+    }
+    write(tmp_path / "log.csv", log)
+    init(tmp_path / "log.csv", output=tmp_path / "own.yaml")
+    assert public(load(tmp_path / "own.yaml"))[-1][2] == 10**9 + rows - 1
 
 
 def test_a_schema_is_not_written_over(tmp_path):
