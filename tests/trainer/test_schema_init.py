@@ -193,6 +193,16 @@ def test_types_that_the_first_rows_do_not_have_count_too(tmp_path):
     assert public(load(tmp_path / "own.yaml"))[-1][2] == 10**9 + rows - 1
 
 
+@pytest.mark.parametrize("header", [",user,item,time", "user,user,item,time"])
+def test_headers_may_lack_the_name_of_the_index_and_have_one_twice(tmp_path, header):
+    rows = [f"{n},{n % 7},i{n % 30},{10**9 + n}\n" for n in range(60)]
+    (tmp_path / "log.csv").write_text(f"{header}\n{''.join(rows)}")
+    log = init(tmp_path / "log.csv", output=tmp_path / "own.yaml")["interactions"]
+    assert "names" not in log
+    assert (log["user"], log["item"]) == ("user", "item")
+    assert len(load(tmp_path / "own.yaml")) == 60
+
+
 def test_a_schema_is_not_written_over(tmp_path):
     write_movielens_csv(tmp_path / "films", _EVENTS, _TITLES)
     output = tmp_path / "own.yaml"

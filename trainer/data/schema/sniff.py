@@ -69,7 +69,8 @@ def sniff(paths: Sequence[str]) -> list[Sniffed]:
 
 def _sniffed(group: list[tuple[DataFile, Source]]) -> Sniffed:
     files, (source, *_) = zip(*group, strict=True)
-    names = column_names(files[0], source)
+    # A column without a name cannot be asked for, and of several with one name only one can.
+    names = [name for name in dict.fromkeys(column_names(files[0], source)) if name.strip()]
     # Rows with other fields than most are for the check to find.
     rows = next(read_rows(files[0], source, names, lambda row: None), None)
     if rows is None:
@@ -134,8 +135,9 @@ def _separator(lines: Sequence[str]) -> str | None:
 
 
 def _is_header(row: Sequence[str]) -> bool:
-    """Names are distinct, not empty, and no numbers."""
-    return len(set(row)) == len(row) and all(cell.strip() and not _is_number(cell) for cell in row)
+    """Names are not empty, and no numbers; the first may be empty, as pandas leaves that of an index."""
+    named = row[1:] if row and not row[0].strip() else row
+    return bool(named) and all(cell.strip() and not _is_number(cell) for cell in named)
 
 
 def _is_number(cell: str) -> bool:
