@@ -203,6 +203,32 @@ def test_headers_may_lack_the_name_of_the_index_and_have_one_twice(tmp_path, hea
     assert len(load(tmp_path / "own.yaml")) == 60
 
 
+def test_columns_that_are_no_feature_are_left_out_with_the_reason(tmp_path, capsys):
+    odd = {
+        "place": pa.array([{"x": n, "y": str(n)} for n in range(60)]),
+        "image": pa.array([bytes([255, n]) for n in range(60)], pa.binary()),
+        "images": pa.array([[bytes([255, n])] for n in range(60)], pa.list_(pa.binary())),
+        "places": pa.array([[{"x": n}] for n in range(60)]),
+        "pairs": pa.array([[("a", n)] for n in range(60)], pa.map_(pa.string(), pa.int64())),
+        "uuid": pa.array([bytes([n] * 16) for n in range(60)], pa.binary(16)),
+    }
+    log = {"user": [n % 7 for n in range(60)], "item": [*range(60)], "time": range(10**9, 10**9 + 60)}
+    write(tmp_path / "log.parquet", log | {f"event_{name}": values for name, values in odd.items()})
+    write(tmp_path / "items.parquet", {"item": range(60), "price": [n + 0.5 for n in range(60)], **odd})
+    schema = init(tmp_path / "log.parquet", tmp_path / "items.parquet", output=tmp_path / "own.yaml")
+    assert schema["items"]["features"] == [{"name": "price", "kind": "number"}]
+    said = capsys.readouterr().out
+    for name, reason in {
+        "place": "it holds struct<x: int64, y: string>",
+        "image": "it holds bytes that are no UTF-8 text",
+        "images": "it holds bytes that are no UTF-8 text",
+        "places": "it holds list<",
+        "pairs": "it holds map<string, int64",
+        "uuid": "it holds fixed_size_binary[16]",
+    }.items():
+        assert f"column {name!r}, left out: {reason}" in said
+
+
 def test_a_schema_is_not_written_over(tmp_path):
     write_movielens_csv(tmp_path / "films", _EVENTS, _TITLES)
     output = tmp_path / "own.yaml"

@@ -75,9 +75,17 @@ def _sniffed(group: list[tuple[DataFile, Source]]) -> Sniffed:
     rows = next(read_rows(files[0], source, names, lambda row: None), None)
     if rows is None:
         raise UserError(f"{files[0].label} has no rows")
-    columns = {name: plain(column[:SAMPLE_ROWS], open_lists=False) for name, column in rows.columns.items()}
+    columns = {name: _plain(column[:SAMPLE_ROWS]) for name, column in rows.columns.items()}
     sizes = [file.filesystem.get_file_info(file.path).size or 0 for file in files]
     return Sniffed(tuple(files), source, columns, sum(sizes))
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """A plain column; bytes that are no text stay bytes, and so will be nothing that is guessed."""
+    try:
+        return plain(column, open_lists=False)
+    except pa.ArrowInvalid:
+        return column
 
 
 def _source(file: DataFile) -> Source:
