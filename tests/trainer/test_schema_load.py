@@ -85,6 +85,9 @@ EASTERN = [time.astimezone(datetime.timezone(datetime.timedelta(hours=2))) for t
         ([time.isoformat() for time in UTC], {}),
         ([UTC[0].strftime("%Y-%m-%d %H:%M:%S"), UTC[1].isoformat(), EASTERN[2].isoformat()], {}),
         ([time.strftime("%d/%m/%Y %H:%M:%S") for time in UTC], {"format": "%d/%m/%Y %H:%M:%S"}),
+        ([f"+{second}" for second in SECONDS], {}),
+        ([f" +{second}.5 " for second in SECONDS], {}),
+        ([int(time.strftime("%Y%m%d%H%M%S")) for time in UTC], {"format": "%Y%m%d%H%M%S"}),
         (pa.array(EASTERN, pa.timestamp("ms", "+02:00")), {}),
         (pa.array([time.replace(tzinfo=None) for time in UTC], pa.timestamp("ns")), {}),
     ],
@@ -96,6 +99,24 @@ def test_times_of_every_kind(tmp_path, values, spec, ending):
         values = [str(time) for time in values.to_pylist()]
     schema = log_schema(tmp_path, {**LOG, "time": values}, f"log.{ending}", time={"column": "time", **spec})
     assert public(load(schema)) == PUBLIC
+
+
+@pytest.mark.parametrize("layout", ["%s", "%Q", "%Y-%", "%Y %Y"])
+@pytest.mark.parametrize("values", [SECONDS, [time.isoformat() for time in UTC]], ids=["numbers", "text"])
+def test_formats_that_are_none_are_named(tmp_path, layout, values):
+    text = message(log_schema(tmp_path, {**LOG, "time": values}, time={"column": "time", "format": layout}))
+    assert f"time.format is {layout!r}" in text
+
+
+def test_a_format_reads_numbers_by_their_digits_also_beside_nulls(tmp_path):
+    columns = {**LOG, "time": [float(time.strftime("%Y%m%d%H%M%S")) for time in UTC]}
+    assert public(load(log_schema(tmp_path, columns, time={"column": "time", "format": "%Y%m%d%H%M%S"}))) == PUBLIC
+
+
+def test_numbers_may_have_a_plus(tmp_path):
+    columns = {**LOG, "amount": ["+1.5", "+2", "-3"]}
+    data = load(log_schema(tmp_path, columns, "log.csv", weight="amount"))
+    assert data.event_features["weight"].to_pylist() == [2.0, 1.5]
 
 
 def test_fractions_of_a_second_order_events_and_no_times_leave_their_order(tmp_path):

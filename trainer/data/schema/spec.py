@@ -46,7 +46,8 @@ class TimeColumn:
     Attributes:
       column: of timestamps, dates, numbers since 1970, or text: ISO 8601, or such numbers.
       unit: of numbers since 1970.
-      format: of text, as strptime takes it; ISO 8601 by default. Times without a zone are UTC.
+      format: of text, or of numbers by their digits, as strptime takes it; ISO 8601 by default. Times without a
+        zone are UTC.
     """
 
     column: str
