@@ -313,7 +313,8 @@ def test_what_is_wrong_with_a_schema_is_named(tmp_path, schema, expected):
     [
         ("log.parquet", b"PAR1 but not really", "log.parquet cannot be read as parquet"),
         ("log.csv", b"user,item,time\nu,\xff,1\n", "log.csv cannot be read as csv"),
-        ("log.csv", b"", "log.csv cannot be read as csv: Empty CSV file"),
+        ("log.csv", b"", "log.csv: 0 rows"),
+        ("log.jsonl", b"", "log.jsonl: 0 rows"),
         ("log.csv.gz", b"no gzip", "log.csv.gz cannot be read as csv"),
         ("log.tfrecord", b"no records at all", "log.tfrecord: corrupted record"),
         ("log.jsonl", b"{", "log.jsonl cannot be read as jsonl"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pathlib
 
 import pyarrow.json
 import pytest
 
-from tests.support.own_data import write_schema
+from protos.errors import UserError
+from tests.support.own_data import write, write_schema
 from tests.trainer.test_data_interactions import public
 from trainer.data import load
+from trainer.data.__main__ import main
 from trainer.data.schema import json_lines
 from trainer.data.schema.sniff import sniff
 
@@ -96,3 +99,47 @@ def test_a_megabyte_of_json_lines_before_anything_changes(tmp_path):
     rows = [{"user": "u", "item": n, "time": n, "fill": "x" * 1000} for n in range(1500)]
     rows += [{"user": "u", "item": 1500, "time": 1500.5, "note": "late"}]
     assert len(loaded(tmp_path, "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))) == 1501
+
+
+FULL = {
+    "csv": "user,item,time\nu,a,1000000001\nv,b,1000000002\n",
+    "tsv": "user\titem\ttime\nu\ta\t1000000001\nv\tb\t1000000002\n",
+    "jsonl": "".join(
+        f'{{"user": "{user}", "item": "{item}", "time": 100000000{n}}}\n' for user, item, n in ["ua1", "vb2"]
+    ),
+    "csv.gz": "user,item,time\nu,a,1000000001\nv,b,1000000002\n",
+}
+EMPTY = {"nothing": "", "lines": "\n\r\n", "byte order mark": "\ufeff", "header": "user{}item{}time"}
+
+
+@pytest.mark.parametrize("ending", FULL)
+@pytest.mark.parametrize("content", EMPTY)
+def test_shards_without_rows_are_no_rows(tmp_path, ending, content):
+    if (ending, content) == ("jsonl", "header"):
+        pytest.skip("JSON lines have no header")
+    compress = gzip.compress if ending.endswith("gz") else bytes
+    (tmp_path / "log").mkdir()
+    for number, text in enumerate((EMPTY[content].replace("{}", "\t" if ending == "tsv" else ","), FULL[ending])):
+        (tmp_path / "log" / f"part-{number}.{ending}").write_bytes(compress(text.encode()))
+    expected = [("u", "a", 1_000_000_001), ("v", "b", 1_000_000_002)]
+    assert public(load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log", **NAMED}}))) == expected
+    assert main(["init", str(tmp_path / "log"), "--output", str(tmp_path / "guessed.yaml")]) == 0
+    assert public(load(tmp_path / "guessed.yaml")) == expected
+
+
+def test_shards_without_rows_need_no_header_where_columns_are_named(tmp_path):
+    (tmp_path / "part-0.csv").write_text("")
+    (tmp_path / "part-1.csv").write_text("u,a,1")  # a row, not a header
+    log = {"files": "part-*.csv", "names": ["user", "item", "time"], **NAMED}
+    assert public(load(write_schema(tmp_path / "own.yaml", {"interactions": log}))) == [("u", "a", 1)]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.parquet"])
+def test_files_without_any_rows_are_named(tmp_path, name):
+    write(tmp_path / name, {"user": [], "item": [], "time": []})
+    with pytest.raises(UserError, match=rf"no file has rows: .*{name}"):
+        main(["init", str(tmp_path / name), "--output", str(tmp_path / "own.yaml")])
+    (tmp_path / "log.tsv").write_text(QUOTED)
+    items = {"files": name, "id": "user", "title": "item"}
+    with pytest.raises(UserError, match=rf"items: no row in .*{name}"):
+        load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log.tsv", **NAMED}, "items": items}))

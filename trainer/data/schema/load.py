@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from protos.errors import UserError
 from trainer.data import interactions as table
 from trainer.data.interactions import Interactions, ItemText, build_interactions
 from trainer.data.schema.events import Events, collect_events
@@ -55,6 +56,10 @@ def _table(place: str, source: Table | None, known: list[str], report: Report) -
         return None
     reader = SourceReader(place, source, report)
     described = collect_table(reader, known)
+    if not report.rows[place]:
+        raise UserError(
+            f"{place}: no row in {', '.join(source.files)}; name files that have some, or leave {place} out"
+        )
     judge_rows(described, reader, known, _MANY)
     return described
 

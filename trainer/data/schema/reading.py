@@ -84,7 +84,7 @@ class SourceReader:
 
     def _lacks(self, file: DataFile, columns: Sequence[str]) -> bool:
         names = column_names(file, self.source)
-        if not names:  # a TFRecord file without records, which cannot tell its columns
+        if not names:  # an empty file, which has no rows either
             return True
         missing = [name for name in columns if name not in names]
         for name in missing:
