@@ -183,6 +183,30 @@ def test_types_and_weights_choose_events(tmp_path):
     assert "5 rows, of which 5 do not count" in text
 
 
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("column", ["amount", "weight"])
+def test_the_weight_that_is_made_may_be_a_feature(tmp_path, ending, column):
+    columns = {**LOG, "what": ["view", "buy", "buy"], column: [3.0, 1.0, 2.0]}
+    features = [{"name": "weight", "kind": "number", "bins": 4}]
+    event = {"column": "what", "types": {"view": 0.5, "buy": 2}}
+    file = f"log.{ending}"
+    data = load(log_schema(tmp_path, columns, file, event=event, weight=column, features=features))
+    assert data.event_features["weight"].to_pylist() == [2.0, 1.5, 4.0]
+    assert data.declared.events == (FeatureConfig("weight", "number", bins=4),)
+    data = load(log_schema(tmp_path, columns, file, event=event, features=features))
+    assert data.event_features["weight"].to_pylist() == [2.0, 0.5, 2.0]
+    own = [{**features[0], "column": column}]
+    data = load(log_schema(tmp_path, columns, file, event=event, weight=column, features=own))
+    assert data.event_features["weight"].to_pylist() == [1.0, 3.0, 2.0]
+
+
+def test_a_feature_named_weight_is_a_column_where_events_weigh_nothing(tmp_path):
+    features = [{"name": "weight", "kind": "number"}]
+    data = load(log_schema(tmp_path, {**LOG, "weight": [3.0, 1.0, 2.0]}, features=features))
+    assert data.event_features["weight"].to_pylist() == [1.0, 3.0, 2.0]
+    assert "interactions.weight: there is no such column" in message(log_schema(tmp_path, features=features))
+
+
 def test_rows_of_types_that_do_not_count_need_nothing(tmp_path):
     columns = {**LOG, "item": ["a", None, "b"], "time": [10**9, None, 10**9], "what": ["buy", "logout", "buy"]}
     assert len(load(log_schema(tmp_path, columns, event={"column": "what", "types": {"buy": 1}}))) == 2

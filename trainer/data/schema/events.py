@@ -12,10 +12,8 @@ from protos.errors import UserError
 from trainer.data.interactions import Coded
 from trainer.data.schema.columns import id_column, joined
 from trainer.data.schema.reading import Part, SourceReader
-from trainer.data.schema.spec import InteractionSource
+from trainer.data.schema.spec import WEIGHT, InteractionSource
 from trainer.data.schema.values import identifiers, numbers, times
-
-WEIGHT = "weight"
 
 
 class Events(NamedTuple):

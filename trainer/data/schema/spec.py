@@ -8,6 +8,7 @@ from typing import Literal
 
 from trainer.config import FeatureConfig, FeaturesConfig
 
+WEIGHT = "weight"  # the column of events' weights
 Format = Literal["", "parquet", "csv", "tsv", "jsonl", "tfrecord"]
 DEFAULT_BAD_SHARE = 0.001  # as the index build's --max_bad_share
 
@@ -93,13 +94,17 @@ class Source:
     missing: tuple[str, ...] = ()
     features: tuple[Feature, ...] = ()
 
+    def read_features(self) -> tuple[Feature, ...]:
+        """The features that the files have."""
+        return self.features
+
     def amounts(self) -> frozenset[str] | None:
         """Columns of which only the size of their numbers counts; None where it is not known what columns hold."""
         return None
 
     def _amounts(self, amounts: Iterable[str], others: Iterable[str]) -> frozenset[str]:
         """These columns and those of such features, without those that are something else too."""
-        kinds = {feature: feature.kind in ("number", "vector") for feature in self.features}
+        kinds = {feature: feature.kind in ("number", "vector") for feature in self.read_features()}
         found = {*amounts, *(feature.source for feature, is_amount in kinds.items() if is_amount)}
         return frozenset(found - {*others, *(feature.source for feature, is_amount in kinds.items() if not is_amount)})
 
@@ -124,10 +129,16 @@ class InteractionSource(Source):
     weight: str = ""
     min_weight: float = 0.0
 
+    def read_features(self) -> tuple[Feature, ...]:
+        """See Source; where events weigh something, the number `weight` is made of that, unless it names a column."""
+        if not self.weight and not self.event:
+            return self.features
+        return tuple(each for each in self.features if (each.name, each.kind, each.column) != (WEIGHT, "number", ""))
+
     def columns(self) -> tuple[str, ...]:
         """All columns that are read, each once."""
         named = (self.user, self.item, self.time and self.time.column, self.event and self.event.column, self.weight)
-        return tuple(dict.fromkeys([*filter(None, named), *(feature.source for feature in self.features)]))
+        return tuple(dict.fromkeys([*filter(None, named), *(each.source for each in self.read_features())]))
 
     def amounts(self) -> frozenset[str]:
         """See Source; times too, unless they are more than a float64 holds, or are read by their digits."""
