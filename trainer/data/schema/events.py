@@ -85,7 +85,7 @@ def collect_events(reader: SourceReader, limit: int | None = None) -> Events:
         Coded(user_codes, users.ids()),
         Coded(item_codes, items.ids()),
         np.concatenate(micros) if reader.source.time else None,
-        joined(features),
+        joined(features, reader.place),
         files,
         rows,
     )
