@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import io
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
@@ -15,12 +13,11 @@ import pyarrow.parquet as pq
 
 from protos.errors import UserError
 from trainer.data.schema import json_lines, tfrecords
-from trainer.data.schema.files import DataFile
+from trainer.data.schema.files import DataFile, is_blank
 from trainer.data.schema.separators import UNUSED, OneCharacter, quote_of
 from trainer.data.schema.spec import Source
 
 BATCH_ROWS = 65_536
-_HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 4 << 20
 
 
@@ -62,22 +59,11 @@ def column_names(file: DataFile, source: Source) -> list[str]:
       UserError: it cannot be read.
     """
     try:
-        if _is_blank(file, source):
+        if is_blank(file, has_header=not source.names):
             return []
         return _FORMATS[file.format][0](file, source)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         _refuse(file, source, error)
-
-
-def _is_blank(file: DataFile, source: Source) -> bool:
-    """Whether a file of lines has nothing, or a header whose line has no end and so no row after it."""
-    if not file.is_text and file.format != "jsonl":
-        return False
-    with file.stream() as opened:
-        head = opened.read(_HEAD_BYTES)
-    content = head.removeprefix(codecs.BOM_UTF8).strip(b" \r\n")
-    is_header = file.is_text and not source.names
-    return not content or (is_header and len(head) < _HEAD_BYTES and not re.search(rb"[\r\n]", content + head[-1:]))
 
 
 def read_rows(
