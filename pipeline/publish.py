@@ -89,8 +89,9 @@ def _asked(interactions: Interactions, options: PublishOptions) -> dict[str, Any
     for columns in (interactions.catalogue.columns(), interactions.event_features, interactions.user_features):
         for name in sorted(columns):
             digest.update(pa.record_batch({name: columns[name]}).serialize())
-    # As JSON reads it again.
-    config = json.loads(json.dumps(dataclasses.asdict(options.config)))
+    # With the features that training will take from the data; and as JSON reads it again.
+    asked = dataclasses.replace(options.config, features=options.config.features.filled(interactions.declared))
+    config = json.loads(json.dumps(dataclasses.asdict(asked)))
     return {"data": digest.hexdigest(), "config": config}
 
 

@@ -133,15 +133,17 @@ def _validation(parts: Split, config: Config) -> EvaluationQueries:
 def _claim(job_dir: pathlib.Path, config: Config, parts: Split) -> None:
     """Writes what the run is made from, or checks that the run found here is made from the same."""
     job_dir.mkdir(parents=True, exist_ok=True)
+    checksum = _checksum(parts, config) + "\n"
     claims = {
-        "config.yaml": ("configuration", config.to_yaml()),
-        "data.sha256": ("data", _checksum(parts, config) + "\n"),
+        # Not its text: a run begun before a field was there had what is that field's default now.
+        "config.yaml": ("configuration", config.to_yaml(), lambda path: configuration.load(str(path)) == config),
+        "data.sha256": ("data", checksum, lambda path: path.read_text() == checksum),
     }
-    for name, (what, text) in claims.items():
+    for name, (what, text, is_same) in claims.items():
         path = job_dir / name
         if not path.exists():
             path.write_text(text)
-        elif path.read_text() != text:
+        elif not is_same(path):
             raise UserError(
                 f"{path} is of a run with another {what}; resume it with the same flags, or give another --job-dir"
             )

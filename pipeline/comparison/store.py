@@ -48,15 +48,18 @@ class Store:
         """Writes what is compared on, or checks that what is kept here was made from the same.
 
         Raises:
-          UserError: data or configuration differ; the message names the fields.
+          UserError: data or configuration differ, the features that the data declares among it; the message names the
+            fields.
         """
+        config = dataclasses.replace(config, features=config.features.filled(interactions.declared))
         claim = {"data": f"{interactions.name} {checksum(interactions)[:16]}", **_flat(config)}
         path = self.output / _CLAIM
         if not path.exists():
             self.output.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(claim, indent=1) + "\n")
             return
-        kept = json.loads(path.read_text())
+        # Fields that came after it was written were what are their defaults now.
+        kept = {**_flat(Config()), **json.loads(path.read_text())}
         changed = [
             f"{name} was {kept.get(name)!r}, now is {claim.get(name)!r}"
             for name in {**kept, **claim}

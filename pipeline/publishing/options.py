@@ -90,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         " (--runner=FlinkRunner). Run the same command again after it was stopped: it goes on where it was.",
         allow_abbrev=False,
     )
-    parser.add_argument("--data", required=True, help="directory of a known format, or 'synthetic'")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+    )
     parser.add_argument(
         "--work_dir", required=True, type=pathlib.Path, help="gets runs/: one at a time is at work in it"
     )

@@ -50,7 +50,8 @@ def _text(rows: Sequence[Mapping[str, Any]], header: Sequence[str], separator: s
         lines = [header, *(row.values() for row in rows)] if header else [row.values() for row in rows]
         return "".join(separator.join("" if cell is None else str(cell) for cell in line) + "\n" for line in lines)
     out = io.StringIO()
-    writer = csv.writer(out, delimiter=separator)
+    tabs = {"quoting": csv.QUOTE_NONE, "quotechar": None} if separator == "\t" else {}  # TSV has no quotes
+    writer = csv.writer(out, delimiter=separator, **tabs)
     writer.writerows([header, *(row.values() for row in rows)] if header else [row.values() for row in rows])
     return out.getvalue()
 

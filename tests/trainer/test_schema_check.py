@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import mmap
 import pathlib
 import time
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from protos.errors import UserError
 from tests.support.own_data import write, write_schema
+from trainer.data import __main__ as command
 from trainer.data.__main__ import main
+from trainer.data.schema.columns import joined
 
 USERS, ITEMS = [*"uuvvww"], [*"abcabc"]
 LOG = {"user": USERS, "item": ITEMS, "time": [10**9 + n for n in range(6)]}
@@ -173,6 +178,27 @@ def test_what_cannot_be_read_at_all_is_an_error_of_the_user(tmp_path):
         main(["check", "--schema", str(tmp_path / "own.yaml")])
     with pytest.raises(UserError, match="--sample is -1"):
         main(["check", "--schema", str(tmp_path / "own.yaml"), "--sample", "-1"])
+
+
+@pytest.mark.parametrize("place", ["nowhere/found.json", "."])
+def test_a_place_that_nothing_can_be_written_to_is_refused_before_reading(tmp_path, place, monkeypatch):
+    run(tmp_path)
+    monkeypatch.setattr(command, "check", lambda *_: pytest.fail("it has read"))
+    with pytest.raises(UserError, match=r"--json .* cannot be written; expected a file in a directory that exists"):
+        main(["check", "--schema", str(tmp_path / "own.yaml"), "--json", str(tmp_path / place)])
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    run(tmp_path)
+    with pytest.raises(UserError, match=r"cannot write /dev/full: No space left"):
+        main(["check", "--schema", str(tmp_path / "own.yaml"), "--json", "/dev/full"])
+
+
+def test_more_text_than_a_column_holds_is_named():
+    text = pa.py_buffer(mmap.mmap(-1, 2**30))  # zeros, of which none is in memory
+    half = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2**30], np.int32)), text)
+    with pytest.raises(UserError, match=r"items: feature 'about' does not fit .* at most 2 GiB of text"):
+        joined([{"about": half}] * 3, "items")
 
 
 def test_help_teaches_by_example(capsys):

@@ -15,6 +15,7 @@ from tests.support.own_data import write
 from tests.trainer.test_data_interactions import public
 from trainer.data import load
 from trainer.data.__main__ import main
+from trainer.data.schema.sniff import SAMPLE_ROWS
 
 # Enough of each for what columns hold to be told by their values.
 _EVENTS = tuple((str(n % 30 + 1), str(n * 7 % 40 + 100), 1_500_000_000 + n) for n in range(300))
@@ -93,7 +94,9 @@ def test_a_shop_is_understood(tmp_path, capsys):
     assert log["files"] == "events/*.parquet"
     assert (log["user"], log["item"]) == ("customer_id", "product_id")
     assert log["time"] == {"column": "created_at", "unit": "ms"}
-    assert log["event"] == {"column": "event_type", "types": {"buy": 1.0, "view": 1.0}}
+    assert log["event"] == {"column": "event_type"}
+    commented = "  # event: {column: event_type, types: {buy: 1.0, view: 1.0}}\n"
+    assert commented in (tmp_path / "shop" / "own.yaml").read_text()
     assert (schema["items"]["files"], schema["items"]["title"]) == ("products.parquet", "product_name")
     kinds = {feature["name"]: feature["kind"] for feature in schema["items"]["features"]}
     assert kinds == {
@@ -163,6 +166,67 @@ def test_texts_that_mean_nothing_are_told_from_names(tmp_path):
     assert data.catalogue.title[0] == "None"
     assert data.catalogue.features["brand"].to_pylist()[:3] == ["x", "y", None]
     assert data.catalogue.features["price"].to_pylist()[:2] == [None, 0.5]
+
+
+def test_a_table_is_found_by_ids_that_pandas_wrote_with_a_point(tmp_path):
+    log = {
+        "user": [n % 7 for n in range(60)],
+        "item": [f"{n % 30}.0" for n in range(60)],
+        "time": range(10**9, 10**9 + 60),
+    }
+    table = {"item": [*range(30)], "price": [n + 0.5 for n in range(30)]}
+    paths = write(tmp_path / "log.csv", log), write(tmp_path / "items.csv", table)
+    assert init(*paths, output=tmp_path / "own.yaml")["items"]["id"] == "item"
+    assert load(tmp_path / "own.yaml").catalogue.features["price"].null_count == 0
+
+
+def test_types_that_the_first_rows_do_not_have_count_too(tmp_path):
+    rows = SAMPLE_ROWS + 500
+    log = {
+        "user": [n // 100 for n in range(rows)],
+        "item": [n % 100 for n in range(rows)],
+        "time": range(10**9, 10**9 + rows),
+        "event": [*(["view"] * (rows - 1)), "buy"],
+    }
+    write(tmp_path / "log.csv", log)
+    init(tmp_path / "log.csv", output=tmp_path / "own.yaml")
+    assert public(load(tmp_path / "own.yaml"))[-1][2] == 10**9 + rows - 1
+
+
+@pytest.mark.parametrize("header", [",user,item,time", "user,user,item,time"])
+def test_headers_may_lack_the_name_of_the_index_and_have_one_twice(tmp_path, header):
+    rows = [f"{n},{n % 7},i{n % 30},{10**9 + n}\n" for n in range(60)]
+    (tmp_path / "log.csv").write_text(f"{header}\n{''.join(rows)}")
+    log = init(tmp_path / "log.csv", output=tmp_path / "own.yaml")["interactions"]
+    assert "names" not in log
+    assert (log["user"], log["item"]) == ("user", "item")
+    assert len(load(tmp_path / "own.yaml")) == 60
+
+
+def test_columns_that_are_no_feature_are_left_out_with_the_reason(tmp_path, capsys):
+    odd = {
+        "place": pa.array([{"x": n, "y": str(n)} for n in range(60)]),
+        "image": pa.array([bytes([255, n]) for n in range(60)], pa.binary()),
+        "images": pa.array([[bytes([255, n])] for n in range(60)], pa.list_(pa.binary())),
+        "places": pa.array([[{"x": n}] for n in range(60)]),
+        "pairs": pa.array([[("a", n)] for n in range(60)], pa.map_(pa.string(), pa.int64())),
+        "uuid": pa.array([bytes([n] * 16) for n in range(60)], pa.binary(16)),
+    }
+    log = {"user": [n % 7 for n in range(60)], "item": [*range(60)], "time": range(10**9, 10**9 + 60)}
+    write(tmp_path / "log.parquet", log | {f"event_{name}": values for name, values in odd.items()})
+    write(tmp_path / "items.parquet", {"item": range(60), "price": [n + 0.5 for n in range(60)], **odd})
+    schema = init(tmp_path / "log.parquet", tmp_path / "items.parquet", output=tmp_path / "own.yaml")
+    assert schema["items"]["features"] == [{"name": "price", "kind": "number"}]
+    said = capsys.readouterr().out
+    for name, reason in {
+        "place": "it holds struct<x: int64, y: string>",
+        "image": "it holds bytes that are no UTF-8 text",
+        "images": "it holds bytes that are no UTF-8 text",
+        "places": "it holds list<",
+        "pairs": "it holds map<string, int64",
+        "uuid": "it holds fixed_size_binary[16]",
+    }.items():
+        assert f"column {name!r}, left out: {reason}" in said
 
 
 def test_a_schema_is_not_written_over(tmp_path):

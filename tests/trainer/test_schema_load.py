@@ -85,6 +85,9 @@ EASTERN = [time.astimezone(datetime.timezone(datetime.timedelta(hours=2))) for t
         ([time.isoformat() for time in UTC], {}),
         ([UTC[0].strftime("%Y-%m-%d %H:%M:%S"), UTC[1].isoformat(), EASTERN[2].isoformat()], {}),
         ([time.strftime("%d/%m/%Y %H:%M:%S") for time in UTC], {"format": "%d/%m/%Y %H:%M:%S"}),
+        ([f"+{second}" for second in SECONDS], {}),
+        ([f" +{second}.5 " for second in SECONDS], {}),
+        ([int(time.strftime("%Y%m%d%H%M%S")) for time in UTC], {"format": "%Y%m%d%H%M%S"}),
         (pa.array(EASTERN, pa.timestamp("ms", "+02:00")), {}),
         (pa.array([time.replace(tzinfo=None) for time in UTC], pa.timestamp("ns")), {}),
     ],
@@ -96,6 +99,24 @@ def test_times_of_every_kind(tmp_path, values, spec, ending):
         values = [str(time) for time in values.to_pylist()]
     schema = log_schema(tmp_path, {**LOG, "time": values}, f"log.{ending}", time={"column": "time", **spec})
     assert public(load(schema)) == PUBLIC
+
+
+@pytest.mark.parametrize("layout", ["%s", "%Q", "%Y-%", "%Y %Y"])
+@pytest.mark.parametrize("values", [SECONDS, [time.isoformat() for time in UTC]], ids=["numbers", "text"])
+def test_formats_that_are_none_are_named(tmp_path, layout, values):
+    text = message(log_schema(tmp_path, {**LOG, "time": values}, time={"column": "time", "format": layout}))
+    assert f"time.format is {layout!r}" in text
+
+
+def test_a_format_reads_numbers_by_their_digits_also_beside_nulls(tmp_path):
+    columns = {**LOG, "time": [float(time.strftime("%Y%m%d%H%M%S")) for time in UTC]}
+    assert public(load(log_schema(tmp_path, columns, time={"column": "time", "format": "%Y%m%d%H%M%S"}))) == PUBLIC
+
+
+def test_numbers_may_have_a_plus(tmp_path):
+    columns = {**LOG, "amount": ["+1.5", "+2", "-3"]}
+    data = load(log_schema(tmp_path, columns, "log.csv", weight="amount"))
+    assert data.event_features["weight"].to_pylist() == [2.0, 1.5]
 
 
 def test_fractions_of_a_second_order_events_and_no_times_leave_their_order(tmp_path):
@@ -123,6 +144,26 @@ def test_ids_may_be_whole_numbers_also_as_pandas_has_them_beside_nulls(tmp_path)
     assert data.catalogue.title == ("seven", "8")
 
 
+def test_whole_numbers_are_one_id_whether_a_file_of_text_has_them_with_a_point_or_without(tmp_path):
+    write(tmp_path / "log.csv", {"user": ["1.0", "-2.0", "x.0"], "item": ["7.0", "8.0", "9.50"], "time": [1, 2, 3]})
+    write(tmp_path / "items.csv", {"id": [7, 8], "name": ["seven", "eight"]})
+    items = {"files": "items.csv", "id": "id", "title": "name"}
+    data = load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log.csv", **NAMED}, "items": items}))
+    assert public(data) == [("1", "7", 1), ("-2", "8", 2), ("x.0", "9.50", 3)]
+    assert data.catalogue.title == ("seven", "eight", "9.50")
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(range(20), False), (range(1, 20), False), (range(3, 20), True)])
+def test_a_table_that_lacks_many_ids_of_the_log_is_warned_of(tmp_path, caplog, rows, warned):
+    log = {"user": ["u"] * 20, "item": range(20), "time": range(20)}
+    write(tmp_path / "items.csv", {"id": rows, "name": [f"n{row}" for row in rows]})
+    write(tmp_path / "log.csv", log)
+    items = {"files": "items.csv", "id": "id", "title": "name"}
+    load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log.csv", **NAMED}, "items": items}))
+    assert ("items.id: no row for an item of the log (3)" in caplog.text) == warned
+    assert ("no row" in caplog.text) == warned
+
+
 def test_types_and_weights_choose_events(tmp_path):
     columns = {
         "user": ["u"] * 5,
@@ -140,6 +181,30 @@ def test_types_and_weights_choose_events(tmp_path):
     text = message(log_schema(tmp_path, columns, event=event, min_weight=3))
     assert "interactions: no event in" in text
     assert "5 rows, of which 5 do not count" in text
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("column", ["amount", "weight"])
+def test_the_weight_that_is_made_may_be_a_feature(tmp_path, ending, column):
+    columns = {**LOG, "what": ["view", "buy", "buy"], column: [3.0, 1.0, 2.0]}
+    features = [{"name": "weight", "kind": "number", "bins": 4}]
+    event = {"column": "what", "types": {"view": 0.5, "buy": 2}}
+    file = f"log.{ending}"
+    data = load(log_schema(tmp_path, columns, file, event=event, weight=column, features=features))
+    assert data.event_features["weight"].to_pylist() == [2.0, 1.5, 4.0]
+    assert data.declared.events == (FeatureConfig("weight", "number", bins=4),)
+    data = load(log_schema(tmp_path, columns, file, event=event, features=features))
+    assert data.event_features["weight"].to_pylist() == [2.0, 0.5, 2.0]
+    own = [{**features[0], "column": column}]
+    data = load(log_schema(tmp_path, columns, file, event=event, weight=column, features=own))
+    assert data.event_features["weight"].to_pylist() == [1.0, 3.0, 2.0]
+
+
+def test_a_feature_named_weight_is_a_column_where_events_weigh_nothing(tmp_path):
+    features = [{"name": "weight", "kind": "number"}]
+    data = load(log_schema(tmp_path, {**LOG, "weight": [3.0, 1.0, 2.0]}, features=features))
+    assert data.event_features["weight"].to_pylist() == [1.0, 3.0, 2.0]
+    assert "interactions.weight: there is no such column" in message(log_schema(tmp_path, features=features))
 
 
 def test_rows_of_types_that_do_not_count_need_nothing(tmp_path):
@@ -272,7 +337,8 @@ def test_what_is_wrong_with_a_schema_is_named(tmp_path, schema, expected):
     [
         ("log.parquet", b"PAR1 but not really", "log.parquet cannot be read as parquet"),
         ("log.csv", b"user,item,time\nu,\xff,1\n", "log.csv cannot be read as csv"),
-        ("log.csv", b"", "log.csv cannot be read as csv: Empty CSV file"),
+        ("log.csv", b"", "log.csv: 0 rows"),
+        ("log.jsonl", b"", "log.jsonl: 0 rows"),
         ("log.csv.gz", b"no gzip", "log.csv.gz cannot be read as csv"),
         ("log.tfrecord", b"no records at all", "log.tfrecord: corrupted record"),
         ("log.jsonl", b"{", "log.jsonl cannot be read as jsonl"),

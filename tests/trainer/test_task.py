@@ -6,6 +6,7 @@ import re
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from protos.artifact import read_manifest
 from protos.errors import UserError
@@ -40,6 +41,17 @@ def test_validation_events_judge_the_whole_training_history_and_no_other_query()
     ]
     assert max(len(events) for events in parts.train) > 6
     assert max(len(query) for query, rows in zip(queries, relevant, strict=True) if not len(rows)) == 6
+
+
+def test_a_run_begun_before_a_field_was_there_goes_on(tmp_path):
+    parts, config = walks_split(users=5), small_config()
+    task._claim(tmp_path, config, parts)
+    kept = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del kept["features"]["from_data"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(kept))
+    task._claim(tmp_path, config, parts)
+    with pytest.raises(UserError, match=r"config.yaml is of a run with another configuration"):
+        task._claim(tmp_path, small_config(features={"from_data": False}), parts)
 
 
 @pytest.mark.parametrize("model", ["two_tower", "late_interaction"])

@@ -7,6 +7,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
+from protos.artifact import writing
 from protos.errors import UserError, run_cli
 from trainer.data.schema import summary
 from trainer.data.schema.check import check
@@ -82,6 +83,8 @@ def _init(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     if arguments.sample < 0:
         raise UserError(f"--sample is {arguments.sample}; expected a number of rows, or 0 for all")
+    if arguments.json and (arguments.json.is_dir() or not arguments.json.resolve().parent.is_dir()):
+        raise UserError(f"--json {arguments.json} cannot be written; expected a file in a directory that exists")
     checked = check(read_schema(arguments.schema), arguments.sample or None)
     report = checked.report
     print(summary.text(checked.summary))
@@ -91,7 +94,8 @@ def _check(arguments: argparse.Namespace) -> int:
     print(f"{errors} errors, {found - errors} warnings")
     if arguments.json:
         content = {"errors": errors, "summary": checked.summary, "problems": report.to_json()}
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+        with writing(arguments.json):
+            arguments.json.write_text(json.dumps(content, indent=1) + "\n")
     return 1 if errors else 0
 
 

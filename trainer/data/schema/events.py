@@ -12,10 +12,8 @@ from protos.errors import UserError
 from trainer.data.interactions import Coded
 from trainer.data.schema.columns import id_column, joined
 from trainer.data.schema.reading import Part, SourceReader
-from trainer.data.schema.spec import InteractionSource
-from trainer.data.schema.values import numbers, times
-
-WEIGHT = "weight"
+from trainer.data.schema.spec import WEIGHT, InteractionSource
+from trainer.data.schema.values import identifiers, numbers, times
 
 
 class Events(NamedTuple):
@@ -87,7 +85,7 @@ def collect_events(reader: SourceReader, limit: int | None = None) -> Events:
         Coded(user_codes, users.ids()),
         Coded(item_codes, items.ids()),
         np.concatenate(micros) if reader.source.time else None,
-        joined(features),
+        joined(features, reader.place),
         files,
         rows,
     )
@@ -145,7 +143,7 @@ def _counting(reader: SourceReader, part: Part) -> tuple[Part, pa.Array | None]:
     event = reader.source.event
     if not event:
         return part, None
-    types = id_column(reader, part, event.column)
+    types = reader.checked(part, event.column, identifiers(reader.plain(part, event.column)), "id", needed=True)
     if event.types:
         places = pc.index_in(types, pa.array(list(event.types), pa.string()))
         weights = pa.array(list(event.types.values()), pa.float64()).take(places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import fnmatch
 import re
@@ -19,6 +20,7 @@ _ENDINGS = {
     **dict.fromkeys(("jsonl", "ndjson"), "jsonl"),
     **dict.fromkeys(("tfrecord", "tfrecords"), "tfrecord"),
 }
+_HEAD_BYTES = 1 << 16
 _COMPRESSED = re.compile(r"\.(gz|bz2|zst|lz4)$")
 _SHARD = re.compile(r"-\d+-of-\d+(?=\.|$)")
 _MAGIC = re.compile(r"[*?\[]")
@@ -45,6 +47,11 @@ class DataFile:
         """Whether `path` is one of this machine."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it has text only, also for numbers."""
+        return self.format in ("csv", "tsv")
+
     def stream(self) -> pa.NativeFile:
         """Its bytes in order, decompressed by its ending."""
         return self.filesystem.open_input_stream(self.path, compression="detect")
@@ -52,6 +59,21 @@ class DataFile:
     def random_access(self) -> pa.NativeFile:
         """Its bytes in any order, as they are."""
         return self.filesystem.open_input_file(self.path)
+
+
+def is_blank(file: DataFile, has_header: bool) -> bool:
+    """Whether a file of lines has nothing, or a header whose line has no end and so no row after it.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    if not file.is_text and file.format != "jsonl":
+        return False
+    with file.stream() as opened:
+        head = opened.read(_HEAD_BYTES)
+    content = head.removeprefix(codecs.BOM_UTF8).strip(b" \r\n")
+    ended = len(head) == _HEAD_BYTES or re.search(rb"[\r\n]", content + head[-1:])
+    return not content or (file.is_text and has_header and not ended)
 
 
 def format_of(name: str) -> str | None:

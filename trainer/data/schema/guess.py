@@ -16,7 +16,7 @@ from trainer.data.schema import kinds
 from trainer.data.schema.guesses import Log, TableGuess
 from trainer.data.schema.sniff import Sniffed, sniff
 from trainer.data.schema.spec import TimeColumn
-from trainer.data.schema.values import identifiers
+from trainer.data.schema.values import identifiers, without_point
 from trainer.data.schema.written import write
 
 _USER = re.compile(r"user|customer|client|member|account|visitor|viewer|reviewer|listener|person|uid", re.IGNORECASE)
@@ -146,7 +146,7 @@ def _links(sniffed: Sniffed, keys: Sequence[str], log: Log) -> Iterator[tuple[fl
     for number, key in enumerate(keys):
         for place, column, pattern in (("items", log.item, _ITEM), ("users", log.user, _USER)):
             named = not sniffed.source.names
-            sure = _overlap(sniffed.columns[key], log.sniffed.columns[column])
+            sure = _overlap(_ids(sniffed, key), _ids(log.sniffed, column))
             if named and sure > 0.01:
                 sure += 2.0 * (key == column) + 1.0 * bool(pattern.search(key))
             if sure > 0.05:
@@ -155,10 +155,15 @@ def _links(sniffed: Sniffed, keys: Sequence[str], log: Log) -> Iterator[tuple[fl
             yield (sure if sure > 0.05 else 0.0, -number, place, key)
 
 
+def _ids(sniffed: Sniffed, name: str) -> pa.Array:
+    """A column as ids, as reading by the schema will have them."""
+    column = sniffed.columns[name]
+    return identifiers(without_point(column) if sniffed.files[0].is_text else column).values
+
+
 def _overlap(keys: pa.Array, log: pa.Array) -> float:
     """Share of the log's different ids that are among keys."""
-    ids = pc.unique(identifiers(log).values.drop_null())
-    return pc.mean(pc.is_in(ids, identifiers(keys).values).cast(pa.float64())).as_py() or 0.0
+    return pc.mean(pc.is_in(pc.unique(log.drop_null()), keys).cast(pa.float64())).as_py() or 0.0
 
 
 def _swapped(tables: Sequence[TableGuess]) -> bool:

@@ -19,6 +19,7 @@ from trainer.data.schema.values import PER_SECOND
 _SECOND = 1_000_000
 _EARLIEST = 631_152_000 * _SECOND  # 1990
 _DAY = 86_400 * _SECOND
+_WITH_ARTICLE = {"item": "an item", "user": "a user"}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
@@ -147,19 +148,27 @@ def _judge_features(features: dict[str, pa.Array], reader: SourceReader) -> None
             reader.report.add(finding, [Example("", None, each) for each in shown[: len(places)]], 1)
 
 
-def judge_pair(described: Described, reader: SourceReader, acting: list[str]) -> None:
-    """Items or users of the log without a row, and rows without an event."""
+def judge_rows(described: Described, reader: SourceReader, acting: list[str], least: float = 0.0) -> None:
+    """Items or users of the log without a row, where more than a share of them have none."""
     thing = reader.place[:-1]
     lacking = pc.invert(pc.is_in(pa.array(acting, pa.string()), described.ids))
     absent = pa.array(acting, pa.string()).filter(lacking)
-    if len(absent):
+    if len(absent) > least * len(acting):
         cure = f"Add rows to the table, or leave it: {_share(len(absent), acting)} have no features to the model"
         if len(absent) == len(acting):
             cure = f"Are the ids of `{reader.source.id}` written otherwise than those in the log?"
-        finding = Finding("no_row", reader.place, reader.source.id, f"no row for a {thing} of the log", cure, "warning")
+        finding = Finding(
+            "no_row", reader.place, reader.source.id, f"no row for {_WITH_ARTICLE[thing]} of the log", cure, "warning"
+        )
         reader.report.add(
             finding, [Example("", None, repr(one)) for one in absent[:MOST_EXAMPLES].to_pylist()], len(absent)
         )
+
+
+def judge_pair(described: Described, reader: SourceReader, acting: list[str]) -> None:
+    """Items or users of the log without a row, and rows without an event."""
+    thing = reader.place[:-1]
+    judge_rows(described, reader, acting)
     idle = np.flatnonzero(~np.asarray(pc.is_in(described.ids, pa.array(acting, pa.string()))))
     if len(idle):
         shown = [repr(one) for one in described.ids.take(pa.array(idle[:MOST_EXAMPLES])).to_pylist()]

@@ -105,6 +105,8 @@ def feature_of(name: str, column: pa.Array) -> Guess:
     values = column.drop_null()
     if not len(values):
         return Guess(None, "it has no values")
+    if reason := _unreadable(values):
+        return Guess(None, reason)
     if is_list(values.type):
         return _of_lists(name, values)
     values = plain(values)
@@ -116,6 +118,18 @@ def feature_of(name: str, column: pa.Array) -> Guess:
         is_time = pa.types.is_temporal(values.type)
         return Guess(None, "it holds times, which are no kind of feature" if is_time else f"it holds {values.type}")
     return _of_texts(name, values)
+
+
+def _unreadable(values: pa.Array) -> str:
+    """Why no kind of feature can be made of values; "" where one may be."""
+    parts = values.flatten() if is_list(values.type) else values
+    if pa.types.is_nested(parts.type):
+        return f"it holds {values.type}"
+    try:
+        plain(parts)
+    except pa.ArrowInvalid:
+        return "it holds bytes that are no UTF-8 text"
+    return ""
 
 
 def _of_lists(name: str, values: pa.Array) -> Guess:

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from protos.errors import UserError
 from trainer.data import interactions as table
 from trainer.data.interactions import Interactions, ItemText, build_interactions
 from trainer.data.schema.events import Events, collect_events
-from trainer.data.schema.judge import judge_times
+from trainer.data.schema.judge import judge_rows, judge_times
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import Report
 from trainer.data.schema.schema_file import read_schema
@@ -22,6 +23,7 @@ from trainer.data.schema.tables import Described, collect_table
 
 _LOG = logging.getLogger(__name__)
 _MICROS = 1_000_000
+_MANY = 0.1  # a table that lacks a larger share of what the log has may be of other ids
 _GENRES, _TITLE = "genres", "title"
 
 
@@ -50,7 +52,16 @@ def load_schema(path: str | os.PathLike[str]) -> Interactions:
 
 
 def _table(place: str, source: Table | None, known: list[str], report: Report) -> Described | None:
-    return None if source is None else collect_table(SourceReader(place, source, report), known)
+    if source is None:
+        return None
+    reader = SourceReader(place, source, report)
+    described = collect_table(reader, known)
+    if not report.rows[place]:
+        raise UserError(
+            f"{place}: no row in {', '.join(source.files)}; name files that have some, or leave {place} out"
+        )
+    judge_rows(described, reader, known, _MANY)
+    return described
 
 
 def _built(schema: Schema, events: Events, items: Described | None, users: Described | None) -> Interactions:

@@ -9,13 +9,12 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from protos.errors import UserError
-from trainer.data.schema import tfrecords
-from trainer.data.schema.files import DataFile
-from trainer.data.schema.separators import UNUSED, OneCharacter
+from trainer.data.schema import json_lines, tfrecords
+from trainer.data.schema.files import DataFile, is_blank
+from trainer.data.schema.separators import UNUSED, OneCharacter, quote_of
 from trainer.data.schema.spec import Source
 
 BATCH_ROWS = 65_536
@@ -54,12 +53,14 @@ class Malformed(NamedTuple):
 
 
 def column_names(file: DataFile, source: Source) -> list[str]:
-    """The columns of a file.
+    """The columns of a file; none where it is empty and so cannot tell them.
 
     Raises:
       UserError: it cannot be read.
     """
     try:
+        if is_blank(file, has_header=not source.names):
+            return []
         return _FORMATS[file.format][0](file, source)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         _refuse(file, source, error)
@@ -87,7 +88,7 @@ def read_rows(
 
 def _refuse(file: DataFile, source: Source, error: Exception) -> NoReturn:
     cure = ""
-    if file.format in ("csv", "tsv") and ("UTF8" in str(error) or isinstance(error, UnicodeDecodeError)):
+    if file.is_text and ("UTF8" in str(error) or isinstance(error, UnicodeDecodeError)):
         cure = f"; it is not {source.encoding} text: set `encoding`, such as latin-1, or save it as UTF-8"
     raise UserError(f"{file.label} cannot be read as {file.format}: {error}{cure}") from error
 
@@ -111,13 +112,11 @@ def _parquet(file: DataFile, _: Source, columns: Sequence[str], __: Callable) ->
 
 
 def _json_names(file: DataFile, _: Source) -> list[str]:
-    with file.stream() as opened, pyarrow.json.open_json(opened) as reader:
-        return reader.schema.names
+    return json_lines.column_names(file)
 
 
-def _json(file: DataFile, _: Source, columns: Sequence[str], __: Callable) -> Iterator[Rows]:
-    with file.stream() as opened, pyarrow.json.open_json(opened) as reader:
-        yield from _numbered(file, (batch.select(list(columns)) for batch in reader))
+def _json(file: DataFile, source: Source, columns: Sequence[str], __: Callable) -> Iterator[Rows]:
+    yield from _numbered(file, json_lines.read_batches(file, source, columns))
 
 
 def _csv_names(file: DataFile, source: Source) -> list[str]:
@@ -154,7 +153,7 @@ def _open_csv(
     opened: pa.NativeFile, file: DataFile, source: Source, columns: Sequence[str] | None, skip: Callable
 ) -> pyarrow.csv.CSVStreamingReader:
     separator = source.separator or ("\t" if file.format == "tsv" else ",")
-    several = len(separator) > 1
+    several, quote = len(separator) > 1, quote_of(separator, source.quote)
     if several:
         opened = pa.PythonFile(io.BufferedReader(OneCharacter(opened, separator.encode(source.encoding))), "r")
     return pyarrow.csv.open_csv(
@@ -165,8 +164,8 @@ def _open_csv(
         ),
         pyarrow.csv.ParseOptions(
             delimiter=UNUSED if several else separator,
-            quote_char=False if several else '"',
-            newlines_in_values=not several,
+            quote_char=quote or False,
+            newlines_in_values=quote is not None,
             invalid_row_handler=skip,
         ),
         pyarrow.csv.ConvertOptions(

@@ -84,7 +84,7 @@ class SourceReader:
 
     def _lacks(self, file: DataFile, columns: Sequence[str]) -> bool:
         names = column_names(file, self.source)
-        if not names:  # a TFRecord file without records, which cannot tell its columns
+        if not names:  # an empty file, which has no rows either
             return True
         missing = [name for name in columns if name not in names]
         for name in missing:
@@ -145,8 +145,8 @@ class SourceReader:
         self.report.add(Finding(kind, self.place, column, message, cure, "share"), examples, len(rows))
 
     def features(self, part: Part) -> dict[str, pa.Array]:
-        """The declared features of some rows, by their names."""
-        return {feature.name: self._feature(part, feature) for feature in self.source.features}
+        """The declared features of some rows that the files have, by their names."""
+        return {feature.name: self._feature(part, feature) for feature in self.source.read_features()}
 
     def _feature(self, part: Part, feature: Feature) -> pa.Array:
         raw = self.plain(part, feature.source, open_lists=not feature.holds_lists)

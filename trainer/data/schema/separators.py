@@ -9,6 +9,19 @@ from typing import BinaryIO
 UNUSED = "\x1f"
 
 
+def quote_of(separator: str, wanted: str = "") -> str | None:
+    """The character around fields that hold separators; None where none has a meaning.
+
+    Args:
+      separator: of the fields.
+      wanted: `Source.quote`.
+    """
+    if len(separator) > 1 or wanted == "none":
+        return None
+    # TSV has no quotes: one that begins a field is part of it, and as a quote would swallow all rows up to the next.
+    return wanted or (None if separator == "\t" else '"')
+
+
 class OneCharacter(io.RawIOBase):
     """A stream in which every separator of another is replaced by UNUSED.
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from protos.errors import UserError
 from trainer.data.schema.files import DataFile, find_files
 from trainer.data.schema.readers import column_names, read_rows
+from trainer.data.schema.separators import quote_of
 from trainer.data.schema.spec import Source
 from trainer.data.schema.values import plain
 
@@ -30,7 +31,7 @@ class Sniffed:
     """Files of one layout.
 
     Attributes:
-      files: of one directory; the rows are the first one's.
+      files: of one directory; the rows are those of the first one that has any.
       source: how they are read; `names` are made up where there is no header.
       columns: the first rows, as they are in the files but for what a format brings; lists are kept.
       size: bytes of all files.
@@ -54,39 +55,54 @@ def sniff(paths: Sequence[str]) -> list[Sniffed]:
       paths: of files and directories, or URLs of them.
 
     Raises:
-      UserError: a path names no data file, or a file cannot be read.
+      UserError: a path names no data file, a file cannot be read, or no file has rows.
     """
     patterns = [path if "://" in path else os.path.abspath(os.path.expanduser(path)) for path in paths]
     files = {file.label: file for pattern in patterns for file in find_files([pattern], "", "init")}
     groups = collections.defaultdict(list)
     for file in files.values():
         source = _source(file)
-        layout = (os.path.dirname(file.path), file.format, source.separator, tuple(column_names(file, source)))
-        groups[layout].append((file, source))
-    return [_sniffed(group) for group in groups.values()]
+        names = column_names(file, source) if source else []
+        if names:
+            groups[os.path.dirname(file.path), file.format, source.separator, tuple(names)].append((file, source))
+    found = list(filter(None, map(_sniffed, groups.values())))
+    if not found:
+        raise UserError(f"no file has rows: {', '.join(files)}; name files that have some")
+    return found
 
 
-def _sniffed(group: list[tuple[DataFile, Source]]) -> Sniffed:
+def _sniffed(group: list[tuple[DataFile, Source]]) -> Sniffed | None:
+    """Files of one layout, by the first that has rows; None if none has."""
     files, (source, *_) = zip(*group, strict=True)
-    names = column_names(files[0], source)
+    # A column without a name cannot be asked for, and of several with one name only one can.
+    names = [name for name in dict.fromkeys(column_names(files[0], source)) if name.strip()]
     # Rows with other fields than most are for the check to find.
-    rows = next(read_rows(files[0], source, names, lambda row: None), None)
+    batches = (rows for file in files for rows in read_rows(file, source, names, lambda row: None))
+    rows = next((rows for rows in batches if len(rows.numbers)), None)
     if rows is None:
-        raise UserError(f"{files[0].label} has no rows")
-    columns = {name: plain(column[:SAMPLE_ROWS], open_lists=False) for name, column in rows.columns.items()}
+        return None
+    columns = {name: _plain(column[:SAMPLE_ROWS]) for name, column in rows.columns.items()}
     sizes = [file.filesystem.get_file_info(file.path).size or 0 for file in files]
     return Sniffed(tuple(files), source, columns, sum(sizes))
 
 
-def _source(file: DataFile) -> Source:
-    """How a file is to be read."""
-    if file.format not in ("csv", "tsv"):
+def _plain(column: pa.Array) -> pa.Array:
+    """A plain column; bytes that are no text stay bytes, and so will be nothing that is guessed."""
+    try:
+        return plain(column, open_lists=False)
+    except pa.ArrowInvalid:
+        return column
+
+
+def _source(file: DataFile) -> Source | None:
+    """How a file is to be read; None if it is empty."""
+    if not file.is_text:
         return Source(files=(file.label,))
     encoding, lines = _head(file)
     separator = _separator(lines) or ("\t" if file.format == "tsv" else ",")
     rows = _fields(lines, separator)
     if not rows:
-        raise UserError(f"{file.label} is empty")
+        return None
     names = () if _is_header(rows[0]) else tuple(f"column_{number}" for number in range(1, len(rows[0]) + 1))
     usual = "\t" if file.format == "tsv" else ","
     return Source(
@@ -117,7 +133,9 @@ def _head(file: DataFile) -> tuple[str, list[str]]:
 def _fields(lines: Sequence[str], separator: str) -> list[list[str]]:
     if len(separator) > 1:
         return [line.split(separator) for line in lines]
-    return list(itertools.islice(csv.reader(lines, delimiter=separator), _HEAD_ROWS))
+    quote = quote_of(separator)
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    return list(itertools.islice(csv.reader(lines, delimiter=separator, quotechar=quote, quoting=quoting), _HEAD_ROWS))
 
 
 def _separator(lines: Sequence[str]) -> str | None:
@@ -131,8 +149,9 @@ def _separator(lines: Sequence[str]) -> str | None:
 
 
 def _is_header(row: Sequence[str]) -> bool:
-    """Names are distinct, not empty, and no numbers."""
-    return len(set(row)) == len(row) and all(cell.strip() and not _is_number(cell) for cell in row)
+    """Names are not empty, and no numbers; the first may be empty, as pandas leaves that of an index."""
+    named = row[1:] if row and not row[0].strip() else row
+    return bool(named) and all(cell.strip() and not _is_number(cell) for cell in named)
 
 
 def _is_number(cell: str) -> bool:

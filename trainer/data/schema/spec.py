@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from trainer.config import FeatureConfig, FeaturesConfig
 
+WEIGHT = "weight"  # the column of events' weights
 Format = Literal["", "parquet", "csv", "tsv", "jsonl", "tfrecord"]
 DEFAULT_BAD_SHARE = 0.001  # as the index build's --max_bad_share
 
@@ -46,7 +47,8 @@ class TimeColumn:
     Attributes:
       column: of timestamps, dates, numbers since 1970, or text: ISO 8601, or such numbers.
       unit: of numbers since 1970.
-      format: of text, as strptime takes it; ISO 8601 by default. Times without a zone are UTC.
+      format: of text, or of numbers by their digits, as strptime takes it; ISO 8601 by default. Times without a
+        zone are UTC.
     """
 
     column: str
@@ -78,6 +80,7 @@ class Source:
       separator: of the fields of CSV; one character or more, of which the latter know no quoting.
       names: of all columns of CSV without a header line.
       encoding: of CSV.
+      quote: around fields of CSV that hold separators or newlines; "" is `"`, but none where tabs part the fields.
       missing: texts that mean that there is no value; the empty text always does.
       features: columns that the model may see.
     """
@@ -87,8 +90,23 @@ class Source:
     separator: str = ""
     names: tuple[str, ...] = ()
     encoding: str = "utf-8"
+    quote: Literal["", "none", '"', "'"] = ""
     missing: tuple[str, ...] = ()
     features: tuple[Feature, ...] = ()
+
+    def read_features(self) -> tuple[Feature, ...]:
+        """The features that the files have."""
+        return self.features
+
+    def amounts(self) -> frozenset[str] | None:
+        """Columns of which only the size of their numbers counts; None where it is not known what columns hold."""
+        return None
+
+    def _amounts(self, amounts: Iterable[str], others: Iterable[str]) -> frozenset[str]:
+        """These columns and those of such features, without those that are something else too."""
+        kinds = {feature: feature.kind in ("number", "vector") for feature in self.read_features()}
+        found = {*amounts, *(feature.source for feature, is_amount in kinds.items() if is_amount)}
+        return frozenset(found - {*others, *(feature.source for feature, is_amount in kinds.items() if not is_amount)})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,10 +129,23 @@ class InteractionSource(Source):
     weight: str = ""
     min_weight: float = 0.0
 
+    def read_features(self) -> tuple[Feature, ...]:
+        """See Source; where events weigh something, the number `weight` is made of that, unless it names a column."""
+        if not self.weight and not self.event:
+            return self.features
+        return tuple(each for each in self.features if (each.name, each.kind, each.column) != (WEIGHT, "number", ""))
+
     def columns(self) -> tuple[str, ...]:
         """All columns that are read, each once."""
         named = (self.user, self.item, self.time and self.time.column, self.event and self.event.column, self.weight)
-        return tuple(dict.fromkeys([*filter(None, named), *(feature.source for feature in self.features)]))
+        return tuple(dict.fromkeys([*filter(None, named), *(each.source for each in self.read_features())]))
+
+    def amounts(self) -> frozenset[str]:
+        """See Source; times too, unless they are more than a float64 holds, or are read by their digits."""
+        is_amount = self.time and self.time.unit != "ns" and not self.time.format
+        times = [self.time.column] if is_amount else []
+        others = [self.user, self.item, *([self.event.column] if self.event else [])]
+        return self._amounts([self.weight, *times], others)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,6 +163,10 @@ class Table(Source):
     def columns(self) -> tuple[str, ...]:
         """All columns that are read, each once."""
         return tuple(dict.fromkeys([self.id, *filter(None, [self.title]), *(f.source for f in self.features)]))
+
+    def amounts(self) -> frozenset[str]:
+        """See Source."""
+        return self._amounts([], [self.id, self.title])
 
 
 @dataclasses.dataclass(frozen=True)

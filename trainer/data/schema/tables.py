@@ -63,9 +63,9 @@ def collect_table(reader: SourceReader, known: Sequence[str] | None = None) -> D
         places.append((np.full(len(fresh), part.file, np.int32), part.rows.numbers[fresh]))
     files, rows = (np.concatenate(parts) for parts in zip(*places, strict=True)) if places else ([], [])
     return Described(
-        concatenated(ids, pa.string()),
-        concatenated(titles, pa.string()) if table.title else None,
-        joined(features),
+        concatenated(ids, pa.string(), f"{reader.place}.{table.id}"),
+        concatenated(titles, pa.string(), f"{reader.place}.{table.title}") if table.title else None,
+        joined(features, reader.place),
         *(np.array(files), np.array(rows), repeated),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from protos.errors import UserError
 from trainer.data.schema.spec import TimeColumn
 
 _WHOLE = r"^\s*[+-]?\d{1,18}\s*$"
@@ -86,26 +88,37 @@ def identifiers(column: pa.Array) -> Converted:
     return all_wrong(column, pa.string())
 
 
+def without_point(column: pa.Array) -> pa.Array:
+    """Text of whole numbers that a file of text has as `7.0`, as pandas writes 7 beside nulls, by their digits."""
+    return pc.replace_substring_regex(column, r"^(-?\d+)\.0$", r"\1") if is_text(column.type) else column
+
+
 def times(column: pa.Array, spec: TimeColumn) -> Converted:
     """Microseconds since 1970, int64; see TimeColumn for what is read."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         stamps = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
         return all_right(stamps.cast(pa.int64()))
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if spec.format and (is_number or is_text(kind)):
+        return against(column, _parsed(identifiers(column).values, spec.format))
+    if is_number:
         return against(column, _since_1970(column, spec.unit))
     if not is_text(kind):
         return all_wrong(column, pa.int64())
-    if spec.format:
-        return against(column, _parsed(column, spec.format))
     whole = pc.match_substring_regex(column, _WHOLE)
     decimal = pc.and_(pc.match_substring_regex(column, _DECIMAL), pc.invert(whole))
     parts = (
-        _since_1970(_where(whole, pc.utf8_trim_whitespace(column)).cast(pa.int64()), spec.unit),
-        _since_1970(_where(decimal, pc.utf8_trim_whitespace(column)).cast(pa.float64()), spec.unit),
+        _since_1970(_digits(_where(whole, column)).cast(pa.int64()), spec.unit),
+        _since_1970(_digits(_where(decimal, column)).cast(pa.float64()), spec.unit),
         _parsed(_where(pc.invert(pc.or_(whole, decimal)), column), "ISO8601"),
     )
     return against(column, pc.coalesce(*parts))
+
+
+def _digits(column: pa.Array) -> pa.Array:
+    """Text of numbers as Arrow casts it: without spaces around it, and without a leading +."""
+    return pc.replace_substring_regex(pc.utf8_trim_whitespace(column), r"^\+", "")
 
 
 def _since_1970(numbers: pa.Array, unit: str) -> pa.Array:
@@ -125,11 +138,21 @@ def _since_1970(numbers: pa.Array, unit: str) -> pa.Array:
 
 
 def _parsed(texts: pa.Array, layout: str) -> pa.Array:
-    """Times of texts, by pandas: it knows zones, mixed ones too, and gives what it cannot read as null."""
+    """Times of texts, by pandas: it knows zones, mixed ones too, and gives what it cannot read as null.
+
+    Raises:
+      UserError: there is no such layout.
+    """
     if texts.null_count == len(texts):
         return pa.nulls(len(texts), pa.int64())
     series = pd.Series(texts.to_numpy(zero_copy_only=False))
-    stamps = pd.to_datetime(series, format=layout, utc=True, errors="coerce")
+    try:
+        stamps = pd.to_datetime(series, format=layout, utc=True, errors="coerce")
+    except (ValueError, re.error) as error:  # the latter of a directive that is there twice
+        raise UserError(
+            f"time.format is {layout!r}: {error}; expected directives of strptime, such as %Y-%m-%d %H:%M:%S; numbers"
+            " since 1970 need no `format` but a `unit`"
+        ) from error
     naive = pa.array(stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]"))
     return naive.cast(pa.int64())
 
@@ -139,7 +162,7 @@ def numbers(column: pa.Array) -> Converted:
     kind = column.type
     if is_text(kind):
         is_number = pc.match_substring_regex(column, _DECIMAL)
-        return against(column, _where(is_number, pc.utf8_trim_whitespace(column)).cast(pa.float64()))
+        return against(column, _digits(_where(is_number, column)).cast(pa.float64()))
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

@@ -50,8 +50,10 @@ def _log(log: Log, base: pathlib.Path) -> Iterator[str]:
         yield f"time: {_yaml({name: value for name, value in fields.items() if value != defaults.get(name)})}"
     if log.event:
         types = pc.unique(identifiers(log.sniffed.columns[log.event]).values.drop_null()).to_pylist()
-        yield "# Weights of the types; a type that is not named does not count."
-        yield f"event: {_yaml({'column': log.event, 'types': dict.fromkeys(sorted(types), 1.0)})}"
+        yield "# All types count, also those that the first rows do not have. To weigh them, or to leave some out, name"
+        yield "# all that count; those that were seen:"
+        yield f"# event: {_yaml({'column': log.event, 'types': dict.fromkeys(sorted(types), 1.0)})}"
+        yield f"event: {_yaml({'column': log.event})}"
     if log.rating:
         yield "# Only events of this weight or more would count:"
         yield f"# weight: {_yaml(rename[log.rating])}"
