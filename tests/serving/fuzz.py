@@ -19,6 +19,9 @@ import time
 from collections.abc import Sequence
 from concurrent import futures
 
+import trainer  # noqa: F401  # before TensorFlow: it chooses the Keras
+
+# isort: split
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
@@ -147,7 +150,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--requests", type=int, default=100_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     flags = parser.parse_args(argv)
-    import trainer  # noqa: F401  # first, so that TensorFlow meets Keras 2
     from tests.support.server_process import server_process
 
     with tempfile.TemporaryDirectory() as name:

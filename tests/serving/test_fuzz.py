@@ -1,5 +1,9 @@
 """A server of a real servable under hostile requests; `python -m tests.serving.fuzz` sends many more."""
 
+import pathlib
+import subprocess
+import sys
+
 import grpc
 import pytest
 
@@ -40,3 +44,10 @@ def test_the_same_seed_makes_the_same_requests(fuzzed):
     signatures = read_signatures(channel, "toy")
     first, second = (HostileRequests(7, "toy", signatures, ids) for _ in range(2))
     assert [first.next() for _ in range(50)] == [second.next() for _ in range(50)]
+
+
+def test_the_command_can_be_started():
+    command = [sys.executable, "-m", "tests.serving.fuzz", "--help"]
+    found = subprocess.run(command, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "--requests" in found.stdout
