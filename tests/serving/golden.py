@@ -8,10 +8,12 @@ from __future__ import annotations
 import pathlib
 import tempfile
 
+import trainer  # noqa: F401  # before TensorFlow: it chooses the Keras
+
+# isort: split
 from google.protobuf import text_format
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-import trainer  # noqa: F401  # first, so that TensorFlow meets Keras 2
 from serving.export import ExportOptions, export
 from tests.support.exports import write_tiny_export
 from tests.support.featured_models import write_featured_export
