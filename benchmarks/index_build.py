@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import pathlib
 import resource
 import statistics
@@ -12,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks import exports
+from benchmarks.processes import in_process
 from protos.errors import run_cli
 
 _DIM, _CODES, _CANDIDATES = 64, 4096, 4096
@@ -27,7 +26,7 @@ _MIB = 1024
 
 def measured(argv: Sequence[str]) -> dict[str, Any]:
     """Builds in a process of its own: seconds of the build, pairs scored, postings, bytes, most memory."""
-    return _in_process(_build, list(argv))
+    return in_process(_build, list(argv))
 
 
 def _build(argv: list[str]) -> dict[str, Any]:
@@ -45,22 +44,17 @@ def _build(argv: list[str]) -> dict[str, Any]:
     }
 
 
-def _in_process(function: Callable, *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, *arguments).result()
-
-
 def gemm_fraction(work: pathlib.Path, items: int, repeats: int, **scorer: int) -> dict[str, float]:
     """The scorer's arithmetic rate over a whole build, from model to files, against that of plain matrix products."""
-    model = _in_process(_random, work / f"random-{items}-{'-'.join(map(str, scorer.values()))}", items, scorer)
+    model = in_process(_random, work / f"random-{items}-{'-'.join(map(str, scorer.values()))}", items, scorer)
     flops = json.loads((model / "manifest.json").read_text())["model"]["flops"]
     total = _CODES * flops["per_code"] + items * flops["per_item"] + _CODES * items * flops["per_pair"]
     hidden, inner = scorer.get("hidden", 8), 4 * scorer.get("product_dim", 8)
     found = []
     for _ in range(repeats):  # each build between two measurements of its peer: the machine is shared
-        before = _in_process(_gemm, inner, hidden, flops["per_pair"])
+        before = in_process(_gemm, inner, hidden, flops["per_pair"])
         build = measured(["--model", str(model), "--output", str(work / "index")])
-        after = _in_process(_gemm, inner, hidden, flops["per_pair"])
+        after = in_process(_gemm, inner, hidden, flops["per_pair"])
         found.append((total / build["seconds"] / ((before + after) / 2), build["seconds"], build["peak_mib"]))
     fraction, seconds, peak = (statistics.median(values) for values in zip(*found, strict=True))
     return {"fraction": fraction, "seconds": seconds, "peak_mib": peak, "flops_a_pair": flops["per_pair"]}
@@ -86,7 +80,7 @@ def growth(work: pathlib.Path, sizes: Sequence[int], *options: str) -> list[dict
     """Builds of growing catalogues without a block."""
     rows = []
     for items in sizes:
-        model = _in_process(_random, work / f"random-{items}-", items, {})
+        model = in_process(_random, work / f"random-{items}-", items, {})
         build = measured(["--model", str(model), "--output", str(work / "index"), "--no_block", *options])
         rows.append({"items": items, **{name: build[name] for name in ("seconds", "exact_pairs", "peak_mib")}})
         print(f"  {rows[-1]}", flush=True)
@@ -100,7 +94,7 @@ def pruning(work: pathlib.Path, model: pathlib.Path) -> dict[str, float]:
     pruned = measured([*fixed, "--output", str(work / "pruned"), f"--candidates={_CANDIDATES}"])
     return {
         "pruned_fewer": exact["exact_pairs"] / pruned["exact_pairs"],
-        "kept_mass": _in_process(_kept_mass, work / "exact", work / "pruned"),
+        "kept_mass": in_process(_kept_mass, work / "exact", work / "pruned"),
         "exact_seconds": exact["seconds"],
         "pruned_seconds": pruned["seconds"],
     }
@@ -122,7 +116,7 @@ def compact(work: pathlib.Path, model: pathlib.Path) -> dict[str, Any]:
     for bits in (8, 16, 32):
         index = work / f"bits-{bits}"
         build = measured(["--model", str(model), "--output", str(index), "--no_block", f"--score_bits={bits}"])
-        sums = _in_process(_quality, model, index)
+        sums = in_process(_quality, model, index)
         found[bits] = build["posting_bytes"] / build["postings"], sums["ndcg@50"]
     return {
         "bytes_per_posting": found[16][0],
@@ -147,7 +141,7 @@ def freshness(work: pathlib.Path, model: pathlib.Path) -> dict[str, Any]:
     base = work / "base"
     options = ["--updatable", "--no-progress", "--quality_queries=0"]
     measured(["--model", str(model), "--output", str(base), "--updatable"])
-    items = _in_process(_new_item, model, work / "new.parquet")
+    items = in_process(_new_item, model, work / "new.parquet")
     extended, fresh, servable = work / "extended", work / "fresh", work / "servable" / "1"
     start = time.perf_counter()
     commands = [
@@ -202,13 +196,13 @@ def main(argv: Sequence[str]) -> None:
 def _figures(work: pathlib.Path, items: int, repeats: int) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     sizes = [items // 10, items, 10 * items]
-    sizes_of_scorers = {"wide_scorer": exports.WIDE, "middle_scorer": exports.MIDDLE, "preset_scorer": {}}
+    sizes_of = {"wide_scorer": exports.WIDE, "middle_scorer": exports.MIDDLE, "preset_scorer": {}}
     scorers = {}
-    for name, scorer in sizes_of_scorers.items():
+    for name, scorer in sizes_of.items():
         scorers[name] = gemm_fraction(work, items, repeats, **scorer)
         _show({name: scorers[name]})
     figures = {"gemm_fraction": scorers["wide_scorer"]["fraction"], **scorers}
-    model = _in_process(_trained, work / "trained", items)
+    model = in_process(_trained, work / "trained", items)
     parts = [pruning(work, model), compact(work, model), freshness(work, model)]
     for part in parts:
         _show(part)

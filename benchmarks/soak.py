@@ -10,14 +10,13 @@ import argparse
 import asyncio
 import dataclasses
 import itertools
-import multiprocessing
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 
 from benchmarks.deployments import MODEL, WARMUP, Deployments, Observed, deploy, publish, server_process
+from benchmarks.processes import in_process
 from protos.errors import UserError, run_cli
 from serving.client import AsyncRecommendClient
 from serving.loadtest.mix import Mix, Users, draw, read_users
@@ -114,9 +113,7 @@ def main(argv: Sequence[str]) -> int:
         work = flags.work or pathlib.Path(scratch)
         servable, export = flags.servable, flags.export
         if servable is None:
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-                made = process.submit(_trained_servable, work)
-                servable, export = made.result()
+            servable, export = in_process(_trained_servable, work)
         if not (servable / WARMUP).exists():
             raise UserError(f"{servable / WARMUP} is not there; expected a version directory written by serving.export")
         load = Load(read_users(export, _CATEGORY_COLUMN), flags.rate, Mix(filtered_share=flags.filtered_share))

@@ -15,6 +15,7 @@ from pipeline.comparison.picture import require_matplotlib
 from pipeline.comparison.store import Store
 from protos.errors import UserError, run_cli
 from trainer import config as configuration
+from trainer.data.sources import DATA_HELP
 
 _DESCRIPTION = """\
 Trains models on one data set under one budget, ranks the whole catalogue for every test user, and
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         required=True,
-        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+        help=DATA_HELP,
     )
     parser.add_argument("--output", required=True, type=pathlib.Path, help="directory for the results and the runs")
     parser.add_argument("--models", default=",".join(MODELS), help="names with commas between (default: all of them)")

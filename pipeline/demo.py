@@ -20,6 +20,7 @@ from trainer.config import Config
 from trainer.data import load
 from trainer.data.download import fetch_movielens
 from trainer.data.interactions import Interactions
+from trainer.data.sources import DATA_HELP
 from trainer.data.splits import Split, split
 from trainer.evaluation import evaluate
 from trainer.model import SparCode
@@ -174,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data",
-        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+        help=DATA_HELP,
     )
     parser.add_argument(
         "--output", type=pathlib.Path, default=pathlib.Path("build/demo"), help="(default: %(default)s)"

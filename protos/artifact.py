@@ -87,6 +87,13 @@ def writing(path: pathlib.Path, only: tuple[int, ...] = ()) -> Iterator[None]:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a file of text that others find whole, with what was there before, or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.rename(path)
+
+
 def _sibling(target: pathlib.Path, role: str) -> pathlib.Path:
     """A directory of this process beside the artifact. It names the machine too: others may share the file system."""
     return target.with_name(f".{target.name}.{role}-{socket.gethostname()}-{os.getpid()}")
@@ -142,10 +149,8 @@ def write_manifest(directory: str | os.PathLike[str], format_name: str, **fields
     files = _describe_files(directory)
     manifest = {"format": format_name, "fingerprint": fingerprint(files), **fields, "files": files}
     path = directory / MANIFEST
-    temporary = path.with_suffix(".tmp")
     with writing(path):
-        temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        temporary.rename(path)
+        write_whole(path, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
 
 

@@ -71,7 +71,10 @@ def _escaped(value: str) -> str:
 
 
 class ServerMetrics:
-    """All of them, for any number of threads."""
+    """All of them, for any number of threads.
+
+    Not by prometheus_client: its counters' names end in `_total`, and TensorFlow Serving's do not.
+    """
 
     def __init__(self) -> None:
         self._requests = _Counter(":tensorflow:serving:request_count", ("model_name", "status"))

@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from protos.artifact import write_whole
 from protos.errors import run_cli
 from serving.decoding import RefuseUndecodable
 from serving.listening import EXCLUSIVE_PORT, bind, format_address, require_free
@@ -186,7 +187,7 @@ def main(argv: Sequence[str]) -> int:
         stop = _stop_signal()
         print(f"serving {_served(server.models)} at {server.address}", flush=True)
         if flags.port_file:
-            _write_port_file(pathlib.Path(flags.port_file), server.port)
+            write_whole(pathlib.Path(flags.port_file), f"{server.port}\n")
         stop.wait()
         print("stopping: requests that have begun are answered first", flush=True)
     return 0
@@ -194,12 +195,6 @@ def main(argv: Sequence[str]) -> int:
 
 def _served(models: Models) -> str:
     return "; ".join(f"{name} version {', '.join(map(str, found))}" for name, found in models.available().items())
-
-
-def _write_port_file(path: pathlib.Path, port: int) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")  # whoever waits for the file finds it whole
-    temporary.write_text(f"{port}\n")
-    temporary.rename(path)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from trainer import config as configuration
 from trainer.calibration import fit_event_lists
 from trainer.config import Config
 from trainer.data import load
+from trainer.data.sources import DATA_HELP
 from trainer.data.splits import EvaluationQueries, Split, split
 from trainer.ensemble import AnySparCode, Ensemble, put_together
 from trainer.evaluation import evaluate
@@ -199,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         required=True,
-        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+        help=DATA_HELP,
     )
     parser.add_argument("--job-dir", required=True, type=pathlib.Path, help="gets config, checkpoints, logs and export")
     parser.add_argument(

@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.processes import in_process
 from benchmarks.serving.peers import PEERS
-from benchmarks.serving.prepare import in_process, measured, prepare, skipped
+from benchmarks.serving.prepare import measured, prepare, skipped
 from benchmarks.serving.report import draw, ops_table, table
 from protos.errors import UserError, run_cli
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import pathlib
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from benchmarks.processes import in_process
 from benchmarks.serving.layout import INDEX, MODEL, QUERIES, TRUTH, VECTORS, K
 from benchmarks.serving.peers import PEERS
 
 _TRUTH_QUERIES = 200
 # A byte for each code and item: past this the completion block is left out, as its budget of memory is.
 _MAX_BLOCK_BYTES = 4 << 30
-
-
-def in_process(function: Callable, *arguments: Any) -> Any:
-    """What a function returns in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, *arguments).result()
 
 
 def prepare(world: pathlib.Path, num_items: int, postings: int, peers: list[str]) -> list[str]:

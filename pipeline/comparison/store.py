@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.comparison.contenders import Run
+from protos.artifact import write_whole
 from protos.errors import UserError
 from trainer.config import Config
 from trainer.data.interactions import Interactions
@@ -81,9 +82,7 @@ class Store:
         directory.mkdir(parents=True, exist_ok=True)
         np.savez(directory / _PER_USER, *(measured.per_user for measured in finished.measured))
         kept = {"rows": [measured.row for measured in finished.measured], "seconds": finished.seconds}
-        temporary = directory / f"{_ROWS}.tmp"
-        temporary.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
-        temporary.rename(directory / _ROWS)
+        write_whole(directory / _ROWS, json.dumps(kept, indent=1, allow_nan=False) + "\n")
 
     def finished(self, run: Run) -> Finished | None:
         """What was kept of a run; None if it is not finished."""

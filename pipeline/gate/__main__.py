@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pipeline.gate.asking import Comparison
 from pipeline.gate.latency import Estimate, p99
 from pipeline.gate.measure import Effort, measure
-from pipeline.gate.rules import Check, Limits, as_json, check
+from pipeline.gate.rules import Check, Limits, check
 from protos.artifact import writing
 from protos.errors import UserError, run_cli
 from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT_SECONDS, RecommendClient
@@ -118,7 +118,7 @@ def _write(path: pathlib.Path, compared: Comparison, times: Mapping[str, Estimat
         "passed": all(each.passed for each in checks),
         "requests": compared.rounds,
         **sides,
-        "checks": as_json(checks),
+        "checks": [dataclasses.asdict(each) for each in checks],
         "estimates": {name: dataclasses.asdict(found) for name, found in times.items()},
     }
     with writing(path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from pipeline.gate.asking import Comparison
 from pipeline.gate.latency import Estimate
@@ -106,8 +105,3 @@ def _overlap(compared: Comparison, limits: Limits) -> Check:
 
 def _empty(answers: Mapping[int, Recommendation]) -> float:
     return sum(not answer.item_ids for answer in answers.values()) / max(len(answers), 1)
-
-
-def as_json(checks: list[Check]) -> list[dict[str, Any]]:
-    """The checks as they are written."""
-    return [dataclasses.asdict(each) for each in checks]

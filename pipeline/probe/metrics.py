@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import threading
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from protos.artifact import MANIFEST
+from protos.servable import SERVABLE_MANIFEST
 from serving.client import Recommendation
 
-# Where TensorFlow Serving expects what is not its own; the manifest of a version is there.
-_MANIFEST = pathlib.PurePosixPath("assets.extra", MANIFEST)
 # Around the limits of the alerts (50 ms) closer to one another than elsewhere.
 _SECONDS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _BY_VERSION = ("track", "version")
@@ -33,7 +32,7 @@ class ProbeMetrics:
         self._seen: dict[tuple[str, str], float] = {}
         self._dated: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
-        counter = _counters(registry)
+        counter = functools.partial(Counter, registry=registry)
         self._requests = counter("sparcode_probe_requests", "Predict calls, by gRPC's status code.", ("track", "code"))
         self._seconds = Histogram(
             "sparcode_probe_request_seconds",
@@ -42,10 +41,12 @@ class ProbeMetrics:
             registry=registry,
             buckets=_SECONDS,
         )
-        self._answers = counter("sparcode_probe_answers", "Answered queries, by the version that answered.")
-        self._empty = counter("sparcode_probe_empty_answers", "Those of them without a single item.")
-        self._tokens = counter("sparcode_probe_tokens", "Query tokens of answered queries.")
-        self._unknown = counter("sparcode_probe_unknown_codes", "Those of them whose code has no list.")
+        self._answers = counter(
+            "sparcode_probe_answers", "Answered queries, by the version that answered.", _BY_VERSION
+        )
+        self._empty = counter("sparcode_probe_empty_answers", "Those of them without a single item.", _BY_VERSION)
+        self._tokens = counter("sparcode_probe_tokens", "Query tokens of answered queries.", _BY_VERSION)
+        self._unknown = counter("sparcode_probe_unknown_codes", "Those of them whose code has no list.", _BY_VERSION)
         self._published_at = Gauge(
             "sparcode_probe_published_timestamp_seconds",
             "When the version that answers was published: the time of its manifest.",
@@ -86,13 +87,6 @@ class ProbeMetrics:
         if self._published is None:
             return None
         try:
-            return (self._published / version / _MANIFEST).stat().st_mtime
+            return (self._published / version / SERVABLE_MANIFEST).stat().st_mtime
         except OSError:  # removed since, or not to be seen from here
             return None
-
-
-def _counters(registry: CollectorRegistry):
-    def counter(name: str, text: str, labels: tuple[str, ...] = _BY_VERSION) -> Counter:
-        return Counter(name, text, labels, registry=registry)
-
-    return counter

@@ -12,6 +12,7 @@ from beam_index.options import require_share
 from protos.errors import UserError
 from trainer import config as configuration
 from trainer.config import Config
+from trainer.data.sources import DATA_HELP
 
 _LEAST_KEPT = 2
 _OURS = ("--model", "--output", "--base_index")  # flags of the index build that the run itself gives
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         required=True,
-        help="directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'",
+        help=DATA_HELP,
     )
     parser.add_argument(
         "--work_dir", required=True, type=pathlib.Path, help="gets runs/: one at a time is at work in it"

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from protos.artifact import write_whole
 from protos.errors import UserError
 
 _ASKED, _PUBLISHED = "run.json", "published.json"
@@ -125,6 +126,4 @@ class Runs:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a file that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    temporary.rename(path)
+    write_whole(path, json.dumps(value, indent=1, sort_keys=True) + "\n")

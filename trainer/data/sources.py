@@ -14,6 +14,8 @@ from trainer.data.schema import load_schema
 from trainer.data.synthetic import SyntheticSpec, generate
 
 SYNTHETIC = "synthetic"
+# Of --data, wherever `load` reads it.
+DATA_HELP = "directory of a known format, schema of your own files (python -m trainer.data --help), or 'synthetic'"
 _SCHEMAS = (".yaml", ".yml")
 
 

@@ -14,11 +14,9 @@ from trainer.data.schema.events import Events
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import MOST_EXAMPLES, Example, Finding
 from trainer.data.schema.tables import Described
-from trainer.data.schema.values import PER_SECOND
+from trainer.data.schema.values import EARLIEST, MICROS, PER_SECOND
 
-_SECOND = 1_000_000
-_EARLIEST = 631_152_000 * _SECOND  # 1990
-_DAY = 86_400 * _SECOND
+_DAY = 86_400 * MICROS
 _WITH_ARTICLE = {"item": "an item", "user": "a user"}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
@@ -41,9 +39,9 @@ def judge_times(events: Events, reader: SourceReader, level: Literal["warning", 
     """Reports times before 1990 and in the future, at a level."""
     if events.micros is None:
         return
-    latest = int(time.time()) * _SECOND + _DAY
+    latest = int(time.time()) * MICROS + _DAY
     for kind, wrong, message in (
-        ("early_time", events.micros < _EARLIEST, "a time before 1990"),
+        ("early_time", events.micros < EARLIEST, "a time before 1990"),
         ("future_time", events.micros > latest, "a time in the future"),
     ):
         places = np.flatnonzero(wrong)
@@ -62,7 +60,7 @@ def _unit_cure(events: Events, reader: SourceReader, latest: int) -> str:
     spec = reader.source.time
     middle = float(np.median(events.micros))
     for unit, rate in PER_SECOND.items():
-        if unit != spec.unit and _EARLIEST <= middle * PER_SECOND[spec.unit] / rate <= latest:
+        if unit != spec.unit and EARLIEST <= middle * PER_SECOND[spec.unit] / rate <= latest:
             return f"It looks like {_UNIT_NAMES[unit]}: set `unit: {unit}` of `time`"
     return "Set `unit` of `time` (s, ms, us, ns) or `format`, or mend these rows"
 

@@ -12,15 +12,23 @@ import pyarrow.compute as pc
 
 from trainer.data.schema.feature_values import feature_values
 from trainer.data.schema.spec import Feature, TimeColumn
-from trainer.data.schema.values import PER_SECOND, identifiers, is_list, is_text, numbers, plain, times
+from trainer.data.schema.values import (
+    EARLIEST,
+    MICROS,
+    PER_SECOND,
+    identifiers,
+    is_list,
+    is_text,
+    numbers,
+    plain,
+    times,
+)
 
 _LAYOUTS = (
     *("%Y%m%d", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),
     *("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"),
     *("%d %b %Y", "%b %d, %Y", "%m %d, %Y", "%a %b %d %H:%M:%S %z %Y"),
 )
-_MICROS = PER_SECOND["us"]
-_EARLIEST = 631_152_000  # 1990
 _MISSING = re.compile(r"\((no|none|unknown|not)\b.*\)|na|n/a|nan|null|none|unknown|\\n|-", re.IGNORECASE)
 _SEPARATORS = ("|", ";", ",", "/")
 _MOST_NAMES, _MOST_LENGTH = 2_000, 40
@@ -80,12 +88,12 @@ def time_of(name: str, column: pa.Array) -> TimeColumn | None:
 
 def _credible(column: pa.Array, spec: TimeColumn) -> bool:
     found = times(column, spec)
-    seconds = np.asarray(found.values.drop_null()) // _MICROS
+    seconds = np.asarray(found.values.drop_null()) // MICROS
     share = len(seconds) / len(column.drop_null())
     if share < _ALMOST_ALL:
         return False
     early, late = np.quantile(seconds, (0.05, 0.95))  # a few may be wrong: the check will name them
-    return bool(early >= _EARLIEST and late <= time.time() + 366 * 86_400)
+    return bool(early >= EARLIEST // MICROS and late <= time.time() + 366 * 86_400)
 
 
 def missing_texts(column: pa.Array) -> list[str]:
@@ -97,11 +105,8 @@ def missing_texts(column: pa.Array) -> list[str]:
 
 def feature_of(name: str, column: pa.Array) -> Guess:
     """Which kind of feature a column of a table seems to be."""
-    column = (
-        column.filter(pc.invert(pc.is_in(column, pa.array(missing_texts(column), pa.string()))))
-        if is_text(column.type)
-        else column
-    )
+    if is_text(column.type):
+        column = column.filter(pc.invert(pc.is_in(column, pa.array(missing_texts(column), pa.string()))))
     values = column.drop_null()
     if not len(values):
         return Guess(None, "it has no values")

@@ -20,9 +20,9 @@ from trainer.data.schema.report import Report
 from trainer.data.schema.schema_file import read_schema
 from trainer.data.schema.spec import Schema, Table
 from trainer.data.schema.tables import Described, collect_table
+from trainer.data.schema.values import MICROS
 
 _LOG = logging.getLogger(__name__)
-_MICROS = 1_000_000
 _MANY = 0.1  # a table that lacks a larger share of what the log has may be of other ids
 _GENRES, _TITLE = "genres", "title"
 
@@ -89,7 +89,7 @@ def _order(events: Events) -> tuple[np.ndarray, np.ndarray]:
         everything = np.arange(len(events.rows))
         return everything, everything
     order = np.argsort(events.micros, kind="stable")
-    return order, events.micros[order] // _MICROS
+    return order, events.micros[order] // MICROS
 
 
 def _is_genres(name: str, column: pa.Array) -> bool:

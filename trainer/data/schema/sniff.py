@@ -59,23 +59,23 @@ def sniff(paths: Sequence[str]) -> list[Sniffed]:
     """
     patterns = [path if "://" in path else os.path.abspath(os.path.expanduser(path)) for path in paths]
     files = {file.label: file for pattern in patterns for file in find_files([pattern], "", "init")}
-    groups = collections.defaultdict(list)
+    groups: dict[tuple, list[tuple[DataFile, Source]]] = collections.defaultdict(list)
     for file in files.values():
         source = _source(file)
         names = column_names(file, source) if source else []
         if names:
             groups[os.path.dirname(file.path), file.format, source.separator, tuple(names)].append((file, source))
-    found = list(filter(None, map(_sniffed, groups.values())))
+    found = list(filter(None, (_sniffed(names, group) for (*_, names), group in groups.items())))
     if not found:
         raise UserError(f"no file has rows: {', '.join(files)}; name files that have some")
     return found
 
 
-def _sniffed(group: list[tuple[DataFile, Source]]) -> Sniffed | None:
+def _sniffed(names: Sequence[str], group: list[tuple[DataFile, Source]]) -> Sniffed | None:
     """Files of one layout, by the first that has rows; None if none has."""
     files, (source, *_) = zip(*group, strict=True)
     # A column without a name cannot be asked for, and of several with one name only one can.
-    names = [name for name in dict.fromkeys(column_names(files[0], source)) if name.strip()]
+    names = [name for name in dict.fromkeys(names) if name.strip()]
     # Rows with other fields than most are for the check to find.
     batches = (rows for file in files for rows in read_rows(file, source, names, lambda row: None))
     rows = next((rows for rows in batches if len(rows.numbers)), None)

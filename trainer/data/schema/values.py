@@ -17,7 +17,8 @@ from trainer.data.schema.spec import TimeColumn
 _WHOLE = r"^\s*[+-]?\d{1,18}\s*$"
 _DECIMAL = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_MICROS = PER_SECOND["us"]
+MICROS = PER_SECOND["us"]
+EARLIEST = 631_152_000 * MICROS  # 1990: before it, times are of another unit, or wrong
 _MOST_MICROS = 2**62
 
 
@@ -124,15 +125,15 @@ def _digits(column: pa.Array) -> pa.Array:
 def _since_1970(numbers: pa.Array, unit: str) -> pa.Array:
     rate = PER_SECOND[unit]
     if pa.types.is_floating(numbers.type):
-        micros = pc.round(pc.multiply(numbers.cast(pa.float64()), _MICROS / rate))
+        micros = pc.round(pc.multiply(numbers.cast(pa.float64()), MICROS / rate))
         fits = pc.less(pc.abs(micros), float(_MOST_MICROS))
         return pc.if_else(fits, micros, pa.scalar(None, pa.float64())).cast(pa.int64())
     numbers = numbers.cast(pa.int64(), safe=False)
-    if rate > _MICROS:
+    if rate > MICROS:
         # Division rounds towards 0; times before 1970 need the floor.
-        floored = pc.floor(pc.divide(numbers.cast(pa.float64(), safe=False), rate / _MICROS))
-        return pc.if_else(pc.less(numbers, 0), floored.cast(pa.int64()), pc.divide(numbers, rate // _MICROS))
-    factor = _MICROS // rate
+        floored = pc.floor(pc.divide(numbers.cast(pa.float64(), safe=False), rate / MICROS))
+        return pc.if_else(pc.less(numbers, 0), floored.cast(pa.int64()), pc.divide(numbers, rate // MICROS))
+    factor = MICROS // rate
     fits = pc.less(pc.abs(numbers), _MOST_MICROS // factor)
     return pc.multiply(pc.if_else(fits, numbers, pa.scalar(None, pa.int64())), factor)
 

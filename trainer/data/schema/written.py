@@ -14,7 +14,7 @@ import yaml
 from trainer.data.schema import kinds
 from trainer.data.schema.guesses import Log, TableGuess
 from trainer.data.schema.sniff import Sniffed
-from trainer.data.schema.spec import Feature
+from trainer.data.schema.spec import DEFAULT_BAD_SHARE, Feature
 from trainer.data.schema.values import identifiers
 
 _HEAD = """\
@@ -34,8 +34,8 @@ def write(
     for place, table in (("items", items), ("users", users)):
         if table:
             lines += ["", f"{place}:", *_indented(_table(table, base))]
-    lines += ["", "# Share of rows that may be left out, with a warning, because a value is missing or wrong.", ""]
-    return "\n".join(lines[:-1]) + "\nmax_bad_share: 0.001\n"
+    lines += ["", "# Share of rows that may be left out, with a warning, because a value is missing or wrong."]
+    return "\n".join([*lines, f"max_bad_share: {DEFAULT_BAD_SHARE}", ""])
 
 
 def _log(log: Log, base: pathlib.Path) -> Iterator[str]:
