@@ -112,7 +112,7 @@ def _new_member(
     # A run that is resumed has gone on from the weights it started from.
     if config.training.warm_start and not has_checkpoint(directory):
         known = warm_start(model, parts.catalogue.item_id, pathlib.Path(config.training.warm_start), number)
-        print(f"warm start from {config.training.warm_start}: {known} of {len(counts)} items known")
+        print(f"warm start from {config.training.warm_start}: {known} of {len(counts)} items known", flush=True)
     return model
 
 
