@@ -23,6 +23,8 @@ TRAINER = [
     "tensorflow-recommenders==0.7.7",
     "pandas>=3,<4",
     "PyYAML>=6,<7",
+    "matplotlib>=3.10,<4",  # draws the report on a run
+    "optuna>=4,<5",  # searches for hyperparameters
     "scipy>=1.17,<2",
     "setuptools<81",  # tensorboard imports pkg_resources, which setuptools 81 dropped
     "tqdm>=4.60,<5",
@@ -59,6 +61,7 @@ DEV = [
     "pytest>=9,<10",
     "pytest-timeout>=2.4,<3",
     "pytest-xdist>=3.8,<4",
+    "selenium>=4,<5",  # drives the browser that looks at reports
     "ruff==0.17.*",  # a minor release may change the formatting
 ]
 
