@@ -8,7 +8,7 @@ UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --qu
 	--python-version 3.11 $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test rehearse conformance flink k8s-tools lint format protos lock clean
+.PHONY: help install demo test rehearse conformance flink k8s-tools lint format protos reference lock clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ format: install  ## Mend style and formatting.
 
 protos: install  ## Generate protos/*_pb2.py.
 	$(PY) -m grpc_tools.protoc -I. --python_out=. protos/*.proto
+
+reference: install  ## Write docs/configuration.md from the code.
+	$(PY) -m trainer.config_reference --output docs/configuration.md
 
 # The client runs anywhere; the rest is for Linux, the only system that all of it has wheels for.
 lock: install  ## Pin what setup.py asks for, with hashes; UPGRADE=1 takes the newest that fits.

@@ -15,6 +15,7 @@ import yaml
 from protos.codes import CodeSpace
 from protos.errors import UserError
 from protos.query_inputs import RESERVED_NAMES
+from trainer.field_texts import field_texts
 from trainer.mappings import built, known
 
 PRESETS = pathlib.Path(__file__).with_name("presets")
@@ -504,12 +505,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for section in dataclasses.fields(Config):
         group = parser.add_argument_group(f"override section {section.name!r} of the configuration")
         current = getattr(defaults, section.name)
+        texts = field_texts(type(current))
         for field in dataclasses.fields(current):
+            text = f"{texts.get(field.name, '')} (default: {getattr(current, field.name)})"
             group.add_argument(
-                f"--{section.name}.{field.name}",
-                type=yaml.safe_load,
-                metavar="VALUE",
-                help=f"(default: {getattr(current, field.name)})",
+                f"--{section.name}.{field.name}", type=yaml.safe_load, metavar="VALUE", help=text.replace("%", "%%")
             )
 
 

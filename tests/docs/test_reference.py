@@ -1,0 +1,39 @@
+"""docs/configuration.md and --help say what the code says."""
+
+import argparse
+import dataclasses
+import pathlib
+import re
+
+import pytest
+
+from trainer import config
+from trainer.config import Config, FeatureConfig
+from trainer.config_reference import markdown
+from trainer.field_texts import field_texts
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "configuration.md"
+SECTIONS = [*(type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)), FeatureConfig]
+
+
+def test_the_page_is_made_from_the_code_as_it_is():
+    assert PAGE.read_text() == markdown(), "the page has drifted: run `make reference`"
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_field_has_a_text_and_every_text_a_field(section):
+    assert list(field_texts(section)) == [field.name for field in dataclasses.fields(section)]
+
+
+def test_a_text_is_the_whole_text():
+    page = re.sub(r"\s+", " ", PAGE.read_text())
+    assert "| `checkpoint_every` | whole number | `1` | epochs between checkpoints a killed run resumes from. |" in page
+    assert "placed anew on a random token of the batch; 0 turns revival off. |" in page
+
+
+def test_help_has_the_text_of_each_field():
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser)
+    page = re.sub(r"\s+", " ", parser.format_help())
+    for text in ("of Adam, reached after warmup_steps. (default: 0.003)", "last 10% test"):
+        assert text in page
