@@ -364,8 +364,8 @@ def test_other_encodings_are_read(tmp_path):
     assert public(load(write_schema(tmp_path / "own.yaml", schema))) == [("José", "ü", 10**9)]
 
 
-def test_the_schema_of_the_readme_is_one(tmp_path):
-    section = (REPOSITORY / "README.md").read_text().partition("\n## Your own data\n")[2]
+def test_the_schema_of_the_documentation_is_one(tmp_path):
+    section = (REPOSITORY / "docs" / "data.md").read_text().partition("\n## Your own data\n")[2]
     text = section.partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "shop.yaml").write_text(text)
     log = {"customer_id": [1, 1, 2], "product_id": ["a", "b", "a"], "at": [10**12] * 3, "amount": [1, 1, 1]}
