@@ -8,7 +8,7 @@ UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --qu
 	--python-version 3.11 $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test rehearse conformance flink k8s-tools lint format protos reference lock clean
+.PHONY: help install demo test docs rehearse conformance flink k8s-tools lint format protos reference lock clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synth
 
 test: install  ## Run the tests; ARGS="-k words tests/serving" some of them, WORKERS=0 in one process.
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+docs: install  ## Run every command of README.md and docs/ on small data; ARGS="-k serving" those of a page.
+	$(PY) -m pytest -s -m commands tests/docs $(ARGS)
 
 rehearse: install k8s-tools  ## Follow k8s/README.md here, with users who must not notice; PACE=1: at a cluster's pace.
 	$(PY) -m tests.rehearsal $(if $(PACE),--pace "$(PACE)")

@@ -7,8 +7,11 @@ import dataclasses
 import json
 import pathlib
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import grpc
 
 from protos.errors import UserError
 from serving.client.answers import Encoding, Recommendation
@@ -22,6 +25,8 @@ from serving.wire import TensorError
 _SIGNATURES = ("recommend", "explain", "encode")
 _SHOWN = 10
 _BATCH = 32
+_STARTING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND)
+_PAUSE = 0.2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--k", type=int, help=f"items to show of those returned (default: {_SHOWN} of a --history, else all)"
     )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="so long wait for a server that is starting or still loads the model (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list, one object a query, not a table")
     return parser
 
@@ -70,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     asked = _asked(flags)
     with RecommendClient(*connection(flags)) as client:
         try:
-            answers = _ask(client, flags.signature, [query for _, query in asked])
+            answers = _ask_patiently(client, flags.signature, [query for _, query in asked], flags.wait)
         except (PredictError, QueryError, TensorError) as error:
             raise UserError(str(error)) from error
     shown = [_first(answer, flags.k or (_SHOWN if flags.history else None)) for answer in answers]
@@ -93,6 +105,20 @@ def _asked(flags: argparse.Namespace) -> list[tuple[Mapping[str, Any], Query]]:
         return read_queries(pathlib.Path(flags.json_input).read_text(), flags.json_input)
     except OSError as error:
         raise UserError(f"--json_input {flags.json_input}: {error.strerror}; expected a file of JSON, or -") from error
+
+
+def _ask_patiently(
+    client: RecommendClient, signature: str, queries: Sequence[Query], seconds: float
+) -> list[Recommendation | Encoding]:
+    """As `_ask`; for some seconds a server that is not there yet, or has not loaded the model, is asked again."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return _ask(client, signature, queries)
+        except PredictError as error:
+            if error.code not in _STARTING or time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _ask(client: RecommendClient, signature: str, queries: Sequence[Query]) -> list[Recommendation | Encoding]:

@@ -1,7 +1,9 @@
 """`python -m serving.client`: what it prints, what it takes, and what it says when something is wrong."""
 
+import concurrent.futures
 import io
 import json
+import socket
 import textwrap
 
 import pytest
@@ -130,6 +132,21 @@ def test_the_command_says_where_the_input_is_wrong(complete, tmp_path, text, mes
 def test_a_file_that_is_not_there():
     with pytest.raises(UserError, match=r"--json_input gone\.json: No such file or directory; expected a file of JSON"):
         main(["--json_input", "gone.json"])
+
+
+def test_it_waits_for_a_server_that_is_not_there_yet(tmp_path, capsys):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    asked = ["--address", f"127.0.0.1:{port}", "--history", "1", "--k", "1", "--wait", "60"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answer = pool.submit(main, asked)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            answer.result(timeout=1)
+        write_toy_model(tmp_path / "4")
+        with EmbeddedServer(tmp_path, port=port):
+            answer.result(timeout=60)
+    assert "answered by version 4" in capsys.readouterr().out
 
 
 def test_an_old_servable_says_what_it_has(server):
