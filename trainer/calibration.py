@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ _BATCH = 256
 _PRIOR_QUERIES = 100
 
 
-def fit_event_lists(model: AnySparCode, windows: np.ndarray, validation: EvaluationQueries) -> float | None:
+def fit_event_lists(model: AnySparCode, windows: Iterable[np.ndarray], validation: EvaluationQueries) -> float | None:
     """Gives a trained model its event lists.
 
     The weight of the memory's term is one of RELATIVE_WEIGHTS for each class of history lengths. Among
@@ -32,7 +32,7 @@ def fit_event_lists(model: AnySparCode, windows: np.ndarray, validation: Evaluat
 
     Args:
       model: with its best weights.
-      windows: `[W, T + 1]` that it was trained on.
+      windows: pieces `[W, T + 1]` that it was trained on, gone through more than once.
       validation: queries that choose the weights.
 
     Returns:
@@ -42,7 +42,7 @@ def fit_event_lists(model: AnySparCode, windows: np.ndarray, validation: Evaluat
     if not config.num_events:
         return None
     ages = 0.5 ** (np.arange(config.num_events)[::-1] / config.memory.half_life)
-    lists = fit_lists(rows_of(windows), model.num_items, config.memory)
+    lists = fit_lists(windows, model.num_items, config.memory)
     sample = validation.sample(max(1, _MOST_SCORES // model.num_items), config.training.seed)
     tokens, events = _scores(model, EventLists(lists, ages), sample)
     unit = _spread(tokens) / max(_spread(events), 1e-9)

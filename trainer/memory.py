@@ -18,6 +18,7 @@ and never below 0: a list is sparse from the start, and what is missing in it re
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ import scipy.sparse
 
 from trainer.config import MemoryConfig
 from trainer.layers.tokenizers import PADDING
+from trainer.windows import rows_of
 
 _ROWS_AT_ONCE = 1024
 
@@ -47,23 +49,27 @@ def no_lists() -> ItemLists:
     return ItemLists(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32))
 
 
-def fit_lists(windows: np.ndarray, num_items: int, config: MemoryConfig) -> ItemLists:
+def fit_lists(pieces: Iterable[np.ndarray], num_items: int, config: MemoryConfig) -> ItemLists:
     """Fits the lists to training windows.
 
     Memory is 8 m^2 bytes and time grows with m^3, m being the smaller of num_items and max_items; items
     beyond the max_items most frequent ones neither have a list nor are in one.
 
     Args:
-      windows: `[W, T + 1]` int32 from training_windows.
+      pieces: of the windows, each `[W, T + 1]` int32 from training_windows, or with context; gone through twice.
       num_items: I.
       config: sizes and strengths.
     """
-    counts = np.bincount(windows[windows != PADDING], minlength=num_items)
+    counts = np.zeros(num_items, np.int64)
+    for windows in map(rows_of, pieces):
+        counts += np.bincount(windows[windows != PADDING], minlength=num_items)
     kept = np.sort(np.argsort(-counts, kind="stable")[: config.max_items])
     place = np.full(num_items + 1, PADDING, np.int32)  # the last entry is what padding (-1) indexes
     place[kept] = np.arange(len(kept))
-    weights = _ridge(*_past_and_future(place[windows], len(kept), config), config.l2)
-    return _best(weights, kept, num_items, config.list_length)
+    moments = _Moments(len(kept))
+    for windows in map(rows_of, pieces):
+        moments.add(*_past_and_future(place[windows], len(kept), config))
+    return _best(moments.ridge(config.l2), kept, num_items, config.list_length)
 
 
 def _past_and_future(
@@ -93,16 +99,32 @@ def _past_and_future(
     return past, future
 
 
-def _ridge(past: scipy.sparse.csr_array, future: scipy.sparse.csr_array, l2: float) -> np.ndarray:
-    """W `[m, m]` float32."""
-    count = max(past.shape[0], 1)
-    mean_past, mean_future = past.sum(axis=0) / count, future.sum(axis=0) / count
-    gram = (past.T @ past).toarray()
-    gram -= np.outer(count * mean_past, mean_past)
-    gram[np.diag_indices_from(gram)] += l2
-    cross = (past.T @ future).toarray()
-    cross -= np.outer(count * mean_past, mean_future)
-    return scipy.linalg.solve(gram, cross, assume_a="pos", overwrite_a=True, overwrite_b=True)
+class _Moments:
+    """Sums over events of all that the regression needs of X and Y, piece by piece."""
+
+    def __init__(self, size: int) -> None:
+        self._count = 0
+        self._past, self._future = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self._gram, self._cross = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+
+    def add(self, past: scipy.sparse.csr_array, future: scipy.sparse.csr_array) -> None:
+        """Adds the events of a piece: rows of X and Y, `[N, m]` each."""
+        self._count += past.shape[0]
+        self._past += past.sum(axis=0)
+        self._future += future.sum(axis=0)
+        for total, product in ((self._gram, past.T @ past), (self._cross, past.T @ future)):
+            # No dense copy of the product, which a catalogue of many items could not hold beside the sums.
+            entries = product.tocoo()
+            total[entries.row, entries.col] += entries.data
+
+    def ridge(self, l2: float) -> np.ndarray:
+        """W `[m, m]` float32; the sums are used up."""
+        count = max(self._count, 1)
+        mean_past, mean_future = self._past / count, self._future / count
+        self._gram -= np.outer(count * mean_past, mean_past)
+        self._gram[np.diag_indices_from(self._gram)] += l2
+        self._cross -= np.outer(count * mean_past, mean_future)
+        return scipy.linalg.solve(self._gram, self._cross, assume_a="pos", overwrite_a=True, overwrite_b=True)
 
 
 def _best(weights: np.ndarray, kept: np.ndarray, num_items: int, list_length: int) -> ItemLists:

@@ -18,7 +18,8 @@ from trainer.layers.tokenizers import PADDING
 from trainer.model import SparCode
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
-from trainer.windows import WindowBatches, rows_of
+from trainer.training_data import Batches
+from trainer.windows import rows_of
 
 SELECTED_BY = "ndcg@50"
 
@@ -107,7 +108,7 @@ class Run:
 class CodebookStart(tf.keras.callbacks.Callback):
     """Places the codewords by k-means over the best unquantised model, once the warm-up is over."""
 
-    def __init__(self, run: Run, batches: WindowBatches, validation: Validation, config: TrainingConfig) -> None:
+    def __init__(self, run: Run, batches: Batches, validation: Validation, config: TrainingConfig) -> None:
         super().__init__()
         self.checkpoints, self.state, self.batches, self.training = run, run.state, batches, config
         self.validation = validation
@@ -265,13 +266,13 @@ def compile_model(model: SequenceModel) -> None:
 
 
 def fit(
-    model: SequenceModel, windows: np.ndarray, validation: EvaluationQueries, job_dir: pathlib.Path, label: str
+    model: SequenceModel, batches: Batches, validation: EvaluationQueries, job_dir: pathlib.Path, label: str
 ) -> FitResult:
     """Trains `model`, resuming what `job_dir` holds, and leaves the best weights in it.
 
     Args:
       model: built, not compiled.
-      windows: `[W, T + 1]` from training_windows.
+      batches: of training windows, in an order of the model's seed.
       validation: queries that choose the best epoch.
       job_dir: gets `checkpoints/` and `logs/`.
       label: of the progress bar.
@@ -282,7 +283,6 @@ def fit(
     run.resume()
     epoch = int(run.state.epoch)
     if not bool(run.state.finished):
-        batches = WindowBatches(windows, config.batch_events, config.seed)
         validate = Validation(run, validation, config)
         callbacks = [validate, Progress(label, epoch, config.epochs)]
         if model.is_quantized:

@@ -20,7 +20,7 @@ from trainer.data.interactions import Coded, Events, Interactions, build_interac
 from trainer.data.splits import Split
 from trainer.export import export
 from trainer.model import SparCode
-from trainer.task import indexed_queries
+from trainer.split_data import indexed_queries
 from trainer.training import compile_model
 
 INPUTS = (

@@ -87,7 +87,7 @@ def small_ensemble(config: Config, kind: type[SequenceModel] = SparCode) -> AnyS
 
 def add_event_lists(model: AnySparCode, weight: float = 3.0) -> None:
     """Gives the model the item memory of random sequences; the event of one place counts `weight`, of the next half."""
-    lists = fit_lists(training_windows(random_sequences(), 6), NUM_ITEMS, model.config.memory)
+    lists = fit_lists([training_windows(random_sequences(), 6)], NUM_ITEMS, model.config.memory)
     ages = weight * 0.5 ** np.arange(model.config.num_events)[::-1]
     model.event_lists = EventLists(lists, ages)
 

@@ -39,9 +39,9 @@ def next_item(windows: tf.Tensor) -> tf.Tensor:
     return tf.one_hot((windows[:, -1] + 1) % NUM_ITEMS, NUM_ITEMS)
 
 
-def scripted(script, split: Split) -> tuple[SparCode, np.ndarray, EvaluationQueries]:
+def scripted(script, split: Split) -> tuple[SparCode, list[np.ndarray], EvaluationQueries]:
     model = small_model(small_config(memory=MEMORY), ScriptedModel, script=script)
-    return model, training_windows(split.train, 6), split.queries("validation")
+    return model, [training_windows(split.train, 6)], split.queries("validation")
 
 
 def quality(model: SparCode, queries: EvaluationQueries) -> float:
@@ -61,7 +61,7 @@ def test_a_memory_that_knows_less_is_left_out():
     """Training walks go backwards: what the memory learns is wrong for validation."""
     split = walks_split(users=60)
     model, _, queries = scripted(next_item, split)
-    backwards = training_windows([events[::-1] for events in split.train], 6)
+    backwards = [training_windows([events[::-1] for events in split.train], 6)]
     assert quality(model, queries) == pytest.approx(1.0)
     assert fit_event_lists(model, backwards, queries) == pytest.approx(1.0)
     assert model.event_lists is None
@@ -105,7 +105,7 @@ def test_a_class_without_queries_takes_what_is_best_for_all():
 def test_without_memory_nothing_is_fitted():
     model = small_model(small_config())
     split = walks_split()
-    assert fit_event_lists(model, training_windows(split.train, 6), split.queries("validation")) is None
+    assert fit_event_lists(model, [training_windows(split.train, 6)], split.queries("validation")) is None
     assert model.event_lists is None
 
 
@@ -114,7 +114,7 @@ def test_lists_that_say_nothing_are_left_out():
     model, _, queries = scripted(noise, walks_split())
     alone = quality(model, queries)
     windows = np.array([[-1] * 6 + [row] for row in range(NUM_ITEMS)], np.int32)
-    assert fit_event_lists(model, windows, queries) == pytest.approx(alone)
+    assert fit_event_lists(model, [windows], queries) == pytest.approx(alone)
     assert model.event_lists is None
 
 

@@ -11,9 +11,10 @@ from protos.errors import UserError
 from protos.query_inputs import QueryInput
 from tests.support.context import CATALOGUE, COLUMNS, DECLARED, random_queries, values_of
 from tests.support.models import small_config
-from trainer import exported_queries, task
+from trainer import exported_queries
 from trainer.data import load, split
 from trainer.exported_queries import SampleQueries, feature_columns, write_queries
+from trainer.split_data import indexed_queries
 
 DATA = "synthetic:users=40,items=50,interactions=900,seed=1"
 TYPES = {
@@ -66,7 +67,7 @@ def test_columns_of_the_data_follow_every_history_and_prefix(tmp_path):
         *(QueryInput(name, "event", kind) for name, kind in (("hour", "number"), ("weekday", "category"))),
         *(QueryInput(name, "user", kind) for name, kind in (("likes", "multi_category"), ("joined", "number"))),
     )
-    queries = task.indexed_queries(parts, small_config())
+    queries = indexed_queries(parts, small_config())
     write_queries(tmp_path / "queries.parquet", queries, parts.catalogue.item_id, inputs)
     event_of = {
         (data.user_ids[user], data.catalogue.item_id[item]): place

@@ -71,7 +71,7 @@ def test_lists_are_the_best_of_a_ridge_regression(config, num_items):
     windows = random_windows(num_items)
     items = frequent(windows, num_items, config.max_items)
     expected = expected_lists(regression(windows, items, config), items, config.list_length)
-    lists = fit_lists(windows, num_items, config)
+    lists = fit_lists([windows], num_items, config)
     assert lists.items.shape == lists.scores.shape == (num_items, min(config.list_length, len(items)))
     assert (lists.items.dtype, lists.scores.dtype) == (np.int32, np.float32)
     for item in range(num_items):
@@ -87,26 +87,26 @@ def test_lists_are_the_best_of_a_ridge_regression(config, num_items):
 def test_equal_scores_go_to_the_smaller_row_and_what_ties_with_the_threshold_is_out():
     """After item 4 each of 0 to 3 once: four equal weights, to the last bit."""
     windows = np.array([[4, other] for other in (2, 0, 3, 1)], np.int32)
-    four = fit_lists(windows, 5, MemoryConfig(num_events=1, horizon=1, l2=1.0, list_length=4))
+    four = fit_lists([windows], 5, MemoryConfig(num_events=1, horizon=1, l2=1.0, list_length=4))
     assert four.items[4].tolist() == [-1] * 4  # 4 is in every past: the intercept takes all
     windows = np.array([[4, 2], [4, 0], [4, 3], [4, 1], *[[5, 5]] * 4], np.int32)
     config = MemoryConfig(num_events=1, horizon=1, l2=1.0, list_length=4)
-    four = fit_lists(windows, 6, config)
+    four = fit_lists([windows], 6, config)
     assert four.items[4].tolist() == [0, 1, 2, 3]
     assert len(set(four.scores[4].tolist())) == 1
-    assert (fit_lists(windows, 6, MemoryConfig(1, horizon=1, l2=1.0, list_length=3)).items[4] == -1).all()
+    assert (fit_lists([windows], 6, MemoryConfig(1, horizon=1, l2=1.0, list_length=3)).items[4] == -1).all()
 
 
 @pytest.mark.parametrize("windows", [np.zeros((0, 4), np.int32), np.full((2, 4), -1, np.int32)])
 def test_of_nothing_every_list_is_empty(windows):
-    lists = fit_lists(windows, 6, CONFIGS[0])
+    lists = fit_lists([windows], 6, CONFIGS[0])
     assert lists.items.shape == (6, 4)
     assert (lists.items == -1).all()
     assert not lists.scores.any()
 
 
 def test_one_item_is_followed_by_no_other():
-    lists = fit_lists(np.array([[-1, 0, 0, 0]], np.int32), 1, CONFIGS[0])
+    lists = fit_lists([np.array([[-1, 0, 0, 0]], np.int32)], 1, CONFIGS[0])
     assert lists.items.tolist() == [[-1]]
     assert lists.scores.tolist() == [[0.0]]
     assert no_lists().items.shape == no_lists().scores.shape == (0, 0)
@@ -114,9 +114,9 @@ def test_one_item_is_followed_by_no_other():
 
 def test_more_rows_than_are_sorted_at_once(monkeypatch):
     windows, config = random_windows(12), CONFIGS[0]
-    whole = fit_lists(windows, 12, config)
+    whole = fit_lists([windows], 12, config)
     monkeypatch.setattr("trainer.memory._ROWS_AT_ONCE", 5)
-    for left, right in zip(whole, fit_lists(windows, 12, config), strict=True):
+    for left, right in zip(whole, fit_lists([windows], 12, config), strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -128,3 +128,10 @@ def test_scores_that_tie_once_the_threshold_is_off_stand_by_ascending_row():
     lists = _best(np.tile(row, (4, 1)), np.arange(4), num_items=4, list_length=2)
     assert lists.scores[0].tolist() == [1.25, 1.25]
     assert lists.items[0].tolist() == [1, 2]
+
+
+def test_lists_of_pieces_are_those_of_the_whole():
+    windows, config = random_windows(12, count=60), CONFIGS[0]
+    whole, pieces = fit_lists([windows], 12, config), fit_lists([windows[:7], windows[7:7], windows[7:]], 12, config)
+    np.testing.assert_array_equal(whole.items, pieces.items)
+    np.testing.assert_allclose(whole.scores, pieces.scores, rtol=1e-4, atol=1e-6)

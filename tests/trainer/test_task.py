@@ -13,6 +13,7 @@ from protos.errors import UserError
 from tests.support.models import small_config, walks_split
 from trainer import task
 from trainer.export import FORMAT
+from trainer.split_data import SplitData, indexed_queries
 
 DATA = "synthetic:users=40,items=50,interactions=900,seed=1"
 SMALL = {
@@ -33,7 +34,7 @@ def run(job_dir, model: str, **flags) -> None:
 
 def test_validation_events_judge_the_whole_training_history_and_no_other_query():
     parts = walks_split(users=5)
-    queries, relevant, _ = task.indexed_queries(parts, small_config())
+    queries, relevant, _ = indexed_queries(parts, small_config())
     assert len(queries) == len(relevant) > 10
     judging = [(query.tolist(), rows.tolist()) for query, rows in zip(queries, relevant, strict=True) if len(rows)]
     assert judging == [
@@ -44,14 +45,14 @@ def test_validation_events_judge_the_whole_training_history_and_no_other_query()
 
 
 def test_a_run_begun_before_a_field_was_there_goes_on(tmp_path):
-    parts, config = walks_split(users=5), small_config()
-    task._claim(tmp_path, config, parts)
+    data, config = SplitData(walks_split(users=5)), small_config()
+    task._claim(tmp_path, config, data)
     kept = yaml.safe_load((tmp_path / "config.yaml").read_text())
     del kept["features"]["from_data"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(kept))
-    task._claim(tmp_path, config, parts)
+    task._claim(tmp_path, config, data)
     with pytest.raises(UserError, match=r"config.yaml is of a run with another configuration"):
-        task._claim(tmp_path, small_config(features={"from_data": False}), parts)
+        task._claim(tmp_path, small_config(features={"from_data": False}), data)
 
 
 @pytest.mark.parametrize("model", ["two_tower", "late_interaction"])
