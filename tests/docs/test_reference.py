@@ -1,18 +1,19 @@
-"""docs/configuration.md and --help say what the code says."""
+"""The documentation says what the code and the configuration of the cluster say."""
 
 import argparse
 import dataclasses
-import pathlib
 import re
 
 import pytest
+import yaml
 
+from tests.docs.blocks import PAGES, ROOT
 from trainer import config
 from trainer.config import Config, FeatureConfig
 from trainer.config_reference import markdown
 from trainer.field_texts import field_texts
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
 SECTIONS = [*(type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)), FeatureConfig]
 
 
@@ -37,3 +38,28 @@ def test_help_has_the_text_of_each_field():
     page = re.sub(r"\s+", " ", parser.format_help())
     for text in ("of Adam, reached after warmup_steps. (default: 0.003)", "last 10% test"):
         assert text in page
+
+
+def test_the_operations_guide_has_every_alert():
+    rules = yaml.safe_load((ROOT / "k8s" / "monitoring" / "rules.yaml").read_text())
+    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = [
+        f"| `{rule['alert']}` ({rule['labels']['severity']}) | {rule['annotations']['action']} |" for rule in alerts
+    ]
+    assert alerts
+    assert re.findall(r"^\| `Sparcode.*", page, re.MULTILINE) == rows
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    """To files that are there, and to headings of Markdown files."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), f"{page} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
