@@ -91,7 +91,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for finding in report.findings():
         print(f"{report.level(finding)}: {report.text(finding)}")
     errors, found = report.errors(), len(report.findings())
-    print(f"{errors} errors, {found - errors} warnings")
+    print(f"{summary.counted(errors, 'error')}, {summary.counted(found - errors, 'warning')}")
     if arguments.json:
         content = {"errors": errors, "summary": checked.summary, "problems": report.to_json()}
         with writing(arguments.json):

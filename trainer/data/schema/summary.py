@@ -82,7 +82,8 @@ def text(summary: dict[str, Any]) -> str:
     """A summary for people."""
     lines = []
     for place, found in summary.items():
-        lines.append(f"{place}: {found['rows']:,} rows in {found['files']:,} files, {found['bad_rows']:,} bad")
+        rows, files = counted(found["rows"], "row"), counted(found["files"], "file")
+        lines.append(f"{place}: {rows} in {files}, {found['bad_rows']:,} bad")
         if place == "interactions":
             lines += _log_lines(found)
         else:
@@ -107,3 +108,8 @@ def _log_lines(found: dict[str, Any]) -> list[str]:
     if "times" in found:
         lines.append(f"  from {found['times'][0]} to {found['times'][1]} UTC")
     return lines
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words: `1 file`, `2,000 files`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
