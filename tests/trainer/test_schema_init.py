@@ -194,13 +194,29 @@ def test_types_that_the_first_rows_do_not_have_count_too(tmp_path):
 
 
 @pytest.mark.parametrize("header", [",user,item,time", "user,user,item,time"])
-def test_headers_may_lack_the_name_of_the_index_and_have_one_twice(tmp_path, header):
+def test_headers_may_lack_the_name_of_the_index_and_have_one_twice(tmp_path, header, capsys):
     rows = [f"{n},{n % 7},i{n % 30},{10**9 + n}\n" for n in range(60)]
     (tmp_path / "log.csv").write_text(f"{header}\n{''.join(rows)}")
     log = init(tmp_path / "log.csv", output=tmp_path / "own.yaml")["interactions"]
     assert "names" not in log
     assert (log["user"], log["item"]) == ("user", "item")
     assert len(load(tmp_path / "own.yaml")) == 60
+    assert ("interactions.user: several columns have this name" in capsys.readouterr().out) == ("user,user" in header)
+
+
+def test_logs_and_tables_of_examples_are_understood(tmp_path):
+    """Of an example every value is a list; those of one at most are plain values."""
+    users, items, times = zip(*_EVENTS, strict=True)
+    log = {"user_id": [int(user) for user in users], "item_id": items, "time": times}
+    for part, rows in (("0", slice(200)), ("1", slice(200, None))):
+        write(tmp_path / "log" / f"{part}.tfrecord.gz", {name: list(values[rows]) for name, values in log.items()})
+    titles, genres = zip(*_TITLES.values(), strict=True)
+    films = {"item_id": list(_TITLES), "title": titles, "genres": [names.split("|") for names in genres]}
+    write(tmp_path / "films.tfrecord", films)
+    schema = init(tmp_path, output=tmp_path / "films.yaml")
+    assert schema["interactions"]["time"] == {"column": "time"}
+    assert {f["name"]: f["kind"] for f in schema["items"]["features"]} == {"title": "text", "genres": "multi_category"}
+    same(load(tmp_path / "films.yaml"), load(write_movielens_csv(tmp_path / "csv", _EVENTS, _TITLES)))
 
 
 def test_columns_that_are_no_feature_are_left_out_with_the_reason(tmp_path, capsys):

@@ -87,6 +87,13 @@ class SourceReader:
         if not names:  # an empty file, which has no rows either
             return True
         missing = [name for name in columns if name not in names]
+        for name in columns:
+            if names.count(name) > 1:
+                finding = Finding(
+                    *("doubled_column", self.place, name, "several columns have this name, and the first is read"),
+                    *("Rename the others, or set `names`", "warning"),
+                )
+                self.report.add(finding, [Example(file.label, None, f"{names.count(name)} of them")])
         for name in missing:
             close = difflib.get_close_matches(name, names, n=1) or [n for n in names if n.lower() == name.lower()]
             cure = f"Did you mean {close[0]!r}?" if close else "Name one that the file has"

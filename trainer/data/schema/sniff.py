@@ -81,15 +81,17 @@ def _sniffed(names: Sequence[str], group: list[tuple[DataFile, Source]]) -> Snif
     rows = next((rows for rows in batches if len(rows.numbers)), None)
     if rows is None:
         return None
-    columns = {name: _plain(column[:SAMPLE_ROWS]) for name, column in rows.columns.items()}
+    # An example has lists of everything; a table has lists where lists are meant.
+    open_lists = rows.file.format == "tfrecord"
+    columns = {name: _plain(column[:SAMPLE_ROWS], open_lists) for name, column in rows.columns.items()}
     sizes = [file.filesystem.get_file_info(file.path).size or 0 for file in files]
     return Sniffed(tuple(files), source, columns, sum(sizes))
 
 
-def _plain(column: pa.Array) -> pa.Array:
+def _plain(column: pa.Array, open_lists: bool) -> pa.Array:
     """A plain column; bytes that are no text stay bytes, and so will be nothing that is guessed."""
     try:
-        return plain(column, open_lists=False)
+        return plain(column, open_lists=open_lists)
     except pa.ArrowInvalid:
         return column
 
