@@ -8,13 +8,14 @@ import shlex
 import time
 from collections.abc import Sequence
 
-from pipeline.comparison import report, workers
+from pipeline.comparison import report
 from pipeline.comparison.contenders import MODELS, Run, parse_models, parse_seeds, parse_variations, runs
 from pipeline.comparison.measuring import SELECTED_BY, Bench, execute
 from pipeline.comparison.picture import require_matplotlib
 from pipeline.comparison.store import Store
 from protos.errors import UserError, run_cli
 from trainer import config as configuration
+from trainer import workers
 from trainer.data.sources import DATA_HELP
 
 _DESCRIPTION = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import keyword
 import pathlib
 import typing
@@ -444,6 +445,11 @@ class Config:
     def to_yaml(self) -> str:
         """The whole configuration, every default written out."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
+
+    def flat(self) -> dict[str, Any]:
+        """`section.field` to value, as JSON reads it again."""
+        sections = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {f"{section}.{field}": value for section, fields in sections.items() for field, value in fields.items()}
 
 
 def from_mapping(values: Mapping[str, Any], place: str) -> Config:

@@ -62,6 +62,7 @@ def train(
     config: Config,
     job_dir: pathlib.Path,
     kind: Callable[..., SequenceModel] = SparCode,
+    watch: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> Trained:
     """Trains the members of a model of a kind, resuming what `job_dir` holds.
 
@@ -72,6 +73,7 @@ def train(
       job_dir: gets config.yaml, checkpoints/ and logs/, the latter two in member-0/, member-1/, ... of several.
       kind: makes the model of a configuration, item counts and `columns` of features: SparCode, or a baseline
         to train alike.
+      watch: called in the training of the first member.
 
     Raises:
       UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
@@ -88,7 +90,8 @@ def train(
         directory = member_directory(job_dir, number, config.training.num_members)
         members.append(_new_member(number, kind, data, config, directory))
         label = type(members[-1]).__name__ + (f" {number + 1}" if config.training.num_members > 1 else "")
-        results.append(fit(members[-1], data.batches(members[-1].config), validation, directory, label))
+        batches = data.batches(members[-1].config)
+        results.append(fit(members[-1], batches, validation, directory, label, () if number else watch))
     model = put_together(members)
     score = fit_event_lists(model, data.windows(config), validation) if isinstance(model, AnySparCode) else None
     if score is None and len(members) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -266,7 +267,12 @@ def compile_model(model: SequenceModel) -> None:
 
 
 def fit(
-    model: SequenceModel, batches: Batches, validation: EvaluationQueries, job_dir: pathlib.Path, label: str
+    model: SequenceModel,
+    batches: Batches,
+    validation: EvaluationQueries,
+    job_dir: pathlib.Path,
+    label: str,
+    watch: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> FitResult:
     """Trains `model`, resuming what `job_dir` holds, and leaves the best weights in it.
 
@@ -276,6 +282,7 @@ def fit(
       validation: queries that choose the best epoch.
       job_dir: gets `checkpoints/` and `logs/`.
       label: of the progress bar.
+      watch: further callbacks, which see what validation came to before a checkpoint holds it.
     """
     config = model.config.training
     compile_model(model)
@@ -288,7 +295,7 @@ def fit(
         if model.is_quantized:
             callbacks.insert(0, CodebookStart(run, batches, validate, config))
         callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
-        callbacks.append(Saver(run, config))
+        callbacks += [*watch, Saver(run, config)]
         model.fit(
             batches.dataset(int(model.step)),
             steps_per_epoch=batches.steps,

@@ -107,10 +107,5 @@ def checksum(interactions: Interactions) -> str:
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    """`section.field` to value as JSON reads it, but for the seed, which each run has its own of."""
-    return {
-        f"{section}.{field}": value
-        for section, fields in json.loads(json.dumps(dataclasses.asdict(config))).items()
-        for field, value in fields.items()
-        if (section, field) != ("training", "seed")
-    }
+    """The fields of a configuration, but for the seed, which each run has its own of."""
+    return {name: value for name, value in config.flat().items() if name != "training.seed"}

@@ -13,12 +13,13 @@ import pytest
 import tensorflow as tf
 
 from pipeline import compare
-from pipeline.comparison import measuring, workers
+from pipeline.comparison import measuring
 from pipeline.comparison.contenders import MODELS, Run, Variation, parse_variations, runs
 from pipeline.comparison.statistics import ratio
 from pipeline.comparison.store import Measured
 from protos.errors import UserError
 from tests.pipeline.other_process import report_threads
+from trainer import workers
 from trainer.config import Config, from_mapping
 
 SMALL = "synthetic:users=80,items=120,interactions=3000,seed=1"
