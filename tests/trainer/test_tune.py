@@ -194,6 +194,18 @@ def test_where_every_trial_fails_the_search_ends_and_says_why(place, tmp_path):
     assert [row["state"] for row in rows(tmp_path / "search")] == ["failed"] * 3
 
 
+def test_the_same_command_after_the_end_trains_nothing_and_gives_the_preset_a_name(
+    place, searched, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("trainer.tune.__main__.PRESETS", tmp_path)
+    before = [path.stat().st_mtime_ns for path in (searched / "trials").rglob("*")]
+    for _ in range(2):  # what a search has written, a search may write again
+        main(flags(place / "data" / "log.txt", searched, "--seeds", "2", "--preset-name", "found"))
+    assert "--config found" in capsys.readouterr().out
+    assert (tmp_path / "found.yaml").read_text() == (searched / "best.yaml").read_text()
+    assert [path.stat().st_mtime_ns for path in (searched / "trials").rglob("*")] == before
+
+
 def test_flags_that_cannot_be_are_named(place, tmp_path):
     source = place / "data" / "log.txt"
     for more, named in (

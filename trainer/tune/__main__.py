@@ -111,11 +111,11 @@ def main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     plan, store = _plan(arguments), Store(arguments.output)
     preset = _preset(arguments.preset_name)
-    parts = trial.data(plan.source, plan.base.data.split)
-    print(
-        parts.name, f"{len(parts.user_ids):,} users, {len(parts.catalogue):,} items in training", sep=": ", flush=True
-    )
-    asked = _asked(plan, parts)
+    data = trial.data(plan.source, plan.base.data.split)
+    judges = len(data.validation(plan.base))  # what this refuses, it refuses before any work
+    name, users, items = data.parts.name, len(data.parts.user_ids), len(data.catalogue)
+    print(f"{name}: {users:,} users, {items:,} items; {judges:,} queries of validation judge a trial", flush=True)
+    asked = _asked(plan, data)
     if arguments.dry_run:
         store.require_same(asked, Config().flat())
         print(_forecast(plan, store, data))
