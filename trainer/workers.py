@@ -28,8 +28,8 @@ def run_all(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]], jobs: i
         try:
             for future in as_completed(futures):
                 future.result()
-        except BaseException:
-            processes.shutdown(wait=False, cancel_futures=True)
+        except Exception:
+            processes.shutdown(cancel_futures=True)
             raise
 
 
