@@ -26,7 +26,7 @@ neither names has the default below. `config.yaml` in a job directory has every 
 itself a file for `--config`.
 
 ```sh
-.venv/bin/python -m trainer.task --data path/to/ml-latest-small --job-dir run \\
+.venv/bin/python -m trainer.task --data path/to/ml-latest-small --job-dir run-reference \\
     --config default --training.seed 1 --training.epochs 40
 ```
 """
