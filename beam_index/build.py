@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import multiprocessing
 import os
 import pathlib
-import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -35,11 +33,9 @@ from beam_index.saved_model import one_thread_per_op
 from beam_index.screening import screen_queries, tally, without_bad_items
 from beam_index.updates import with_updates
 from protos.artifact import MANIFEST, new_artifact, read_manifest
+from protos.beam_options import quiet_beam, user_errors
 from protos.errors import UserError, run_cli
 from protos.query_inputs import QueryInput, query_inputs
-
-# What Beam says when a worker's connection ends in mid-work.
-_WORKER_GONE = "Channel closed prematurely"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,31 +174,12 @@ def _is_index(directory: pathlib.Path) -> bool:
 
 
 def _run_pipeline(plan: Plan, options: PipelineOptions) -> PipelineResult:
-    with _user_errors():
+    with user_errors("index"):
         pipeline = beam.Pipeline(options=options)
         build(pipeline, plan)
         result = pipeline.run()
         result.wait_until_finish()
         return result
-
-
-@contextlib.contextmanager
-def _user_errors() -> Iterator[None]:
-    """Turns a worker's UserError, which reaches the runner as a stack trace, into a UserError again."""
-    try:
-        yield
-    except Exception as error:
-        message = str(error) if isinstance(error, UserError) else _last_user_error(str(error))
-        if message is None and _WORKER_GONE in str(error):
-            message = "a worker process is gone (killed, or out of memory?); no index was written: build again"
-        if message is None:
-            raise
-        raise UserError(re.sub(r" \[while running '.*'\]\s*$", "", message)) from error
-
-
-def _last_user_error(stack_trace: str) -> str | None:
-    found = re.findall(rf"^{UserError.__module__}\.{UserError.__qualname__}: (.*)$", stack_trace, re.MULTILINE)
-    return found[-1] if found else None
 
 
 def _reconcile(counts: Counts, result: PipelineResult) -> None:
@@ -220,15 +197,9 @@ def _counted(result: PipelineResult, name: str) -> int:
 
 
 def _run_quietly(argv: Sequence[str]) -> Report:
-    # What Beam logs of a failing worker is in the error too.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    logging.getLogger().addFilter(_is_not_beams)  # what a job server says, Beam logs without a name
+    quiet_beam()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return run_here(argv)
-
-
-def _is_not_beams(record: logging.LogRecord) -> bool:
-    return "/apache_beam/" not in record.pathname
 
 
 def main(argv: Sequence[str]) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_index.files import MAX_SHARDS
+from protos.beam_options import beam_options
 from protos.errors import UserError
 from protos.postings import SCORE_BITS
 
-# Not DirectRunner, which looks for Prism first: a binary that it would download.
-DEFAULT_RUNNER = "FnApiRunner"
 # Up to so many codes, `auto` scores all of them.
 FEW_CODES = 16_384
 # What --max_bytes chooses, where it is not given: the option and its flag.
@@ -246,40 +244,4 @@ def parse(argv: Sequence[str]) -> tuple[BuildOptions, PipelineOptions]:
         known.queries = known.model / "queries.parquet"
     given = {flag.partition("=")[0] for flag in argv}
     fixed = tuple(name for name, flag in _CHOSEN.items() if flag in given)
-    return BuildOptions(**vars(known), fixed=fixed), _beam_options(beam_flags, own=[*vars(known), "no_block"])
-
-
-def _beam_options(flags: Sequence[str], own: Sequence[str]) -> PipelineOptions:
-    given = PipelineOptions(list(flags)).view_as(StandardOptions).runner
-    if given not in (None, DEFAULT_RUNNER):
-        return PipelineOptions(list(flags))  # other runners know options that this Beam does not
-    _require_known(flags, own)
-    return PipelineOptions([*flags, f"--runner={DEFAULT_RUNNER}", *_direct_flags(flags)])
-
-
-def _require_known(flags: Sequence[str], own: Sequence[str]) -> None:
-    """Beam ignores what it does not know: a misspelt option would quietly build another index."""
-    known = set(PipelineOptions([]).get_all_options())
-    found = set(PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True))
-    loose = [flag for flag in flags[:1] if not flag.startswith("-")]
-    for name in [*loose, *sorted(found - known)]:
-        near = difflib.get_close_matches(name, [*own, *known], n=1)
-        hint = f"; did you mean --{near[0]}?" if near else "; see --help"
-        raise UserError(f"unknown option {name!r}: neither the build nor Apache Beam has it{hint}")
-
-
-def _direct_flags(flags: Sequence[str]) -> list[str]:
-    """One worker in this process unless said otherwise; the scorer itself uses all cores.
-
-    Several workers of FnApiRunner are no default: on a busy machine, Beam 2.77 was seen to lose an
-    element between two stages in one run of six. A build that lost one fails, see `cut_ranks`.
-    """
-    if "--direct_running_mode=multi_processing" in flags and " " in sys.executable:
-        raise UserError(
-            f"--direct_running_mode=multi_processing cannot start its workers: Beam does not quote {sys.executable!r},"
-            " which has a space; install to a path without one, or use --direct_running_mode=in_memory"
-        )
-    given = {flag.partition("=")[0] for flag in flags}
-    if given & {"--direct_running_mode", "--direct_num_workers"}:
-        return []
-    return ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
+    return BuildOptions(**vars(known), fixed=fixed), beam_options(beam_flags, [*vars(known), "no_block"], "the build")

@@ -38,15 +38,22 @@ class DataConfig:
       max_history: length of the window of events the tokenizer sees.
       indexed_prefixes: random prefixes a user whose codes are observed when the index covers
         only codes that occur.
+      indexed_users: at most so many users whose codes are observed then; 0 takes all, and of prepared data 10,000.
+      shuffled_windows: of prepared data, windows that are shuffled at once; memory holds twice as many.
     """
 
     split: Literal["chronological", "leave_last_out", "fixed"] = "chronological"
     max_history: int = 50
     indexed_prefixes: int = 10
+    indexed_users: int = 0
+    shuffled_windows: int = 16384
 
     def __post_init__(self) -> None:
         _require(self.max_history >= 1, f"data.max_history is {self.max_history}; it must be at least 1")
-        _require(self.indexed_prefixes >= 0, f"data.indexed_prefixes is {self.indexed_prefixes}; it must be >= 0")
+        _require(self.shuffled_windows >= 1, f"data.shuffled_windows is {self.shuffled_windows}; it must be at least 1")
+        for name in ("indexed_prefixes", "indexed_users"):
+            value = getattr(self, name)
+            _require(value >= 0, f"data.{name} is {value}; it must be >= 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,6 +297,8 @@ class TrainingConfig:
       num_members: models trained one after the other from different seeds, whose tokens stand side by side
         and whose scores are added up (trainer/ensemble.py).
       epochs: at most so many.
+      steps_per_epoch: steps after which an epoch ends, with its validation and checkpoint, though data goes on; 0 is
+        a pass over the data.
       batch_events: events a step, counting the padding of windows that are a little shorter than others.
       learning_rate: of Adam, reached after warmup_steps.
       warmup_steps: steps of linear warm-up.
@@ -305,6 +314,7 @@ class TrainingConfig:
 
     num_members: int = 1
     epochs: int = 80
+    steps_per_epoch: int = 0
     batch_events: int = 800
     learning_rate: float = 0.003
     warmup_steps: int = 100
@@ -324,6 +334,7 @@ class TrainingConfig:
         ):
             value = getattr(self, name)
             _require(value >= 1, f"training.{name} is {value}; it must be at least 1")
+        _require(self.steps_per_epoch >= 0, f"training.steps_per_epoch is {self.steps_per_epoch}; it must be >= 0")
         _require(self.learning_rate > 0, f"training.learning_rate is {self.learning_rate}; it must be > 0")
 
 

@@ -86,10 +86,13 @@ def indexed_queries(parts: Split, config: Config) -> SampleQueries:
     """
     rng = np.random.default_rng(config.training.seed)
     known, window = parts.known_histories(), config.data.max_history
+    chosen = set(range(len(parts.train)))
+    if 0 < config.data.indexed_users < len(chosen):
+        chosen = set(rng.choice(len(chosen), config.data.indexed_users, replace=False).tolist())
     pieces, relevant = [], []
     for user, (train_events, validation_events) in enumerate(zip(parts.train, parts.validation, strict=True)):
         whole = len(train_events)
-        if not whole:
+        if not whole or user not in chosen:
             continue
         prefixes = np.unique(rng.integers(0, whole, min(config.data.indexed_prefixes, whole)))
         ends = [len(known.rows[user]), *prefixes]

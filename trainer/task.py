@@ -15,6 +15,7 @@ from trainer import config as configuration
 from trainer.calibration import fit_event_lists
 from trainer.config import Config
 from trainer.data import load
+from trainer.data.prepared import is_prepared, read_prepared
 from trainer.data.sources import DATA_HELP
 from trainer.data.splits import Split, split
 from trainer.ensemble import AnySparCode, Ensemble, put_together
@@ -22,6 +23,7 @@ from trainer.evaluation import evaluate
 from trainer.export import export
 from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
+from trainer.prepared_data import PreparedData
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.split_data import SplitData
@@ -159,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         required=True,
-        help=DATA_HELP,
+        help=f"{DATA_HELP}; or data prepared for streaming (python -m trainer.data prepare)",
     )
     parser.add_argument("--job-dir", required=True, type=pathlib.Path, help="gets config, checkpoints, logs and export")
     parser.add_argument(
@@ -173,18 +175,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _read(source: str, config: Config) -> TrainingData:
+    """The data that --data names, in memory or to be streamed; prints what it holds."""
+    if is_prepared(source):
+        prepared = read_prepared(source)
+        if prepared.method != config.data.split:
+            raise UserError(
+                f"{source} was prepared with --split {prepared.method}, and data.split is {config.data.split!r}: give"
+                f" --data.split {prepared.method}, or prepare it again"
+            )
+        print(prepared.summary())
+        return PreparedData(prepared)
+    interactions = load(source)
+    print(interactions.summary())
+    parts = split(interactions, config.data.split)
+    print(parts.summary())
+    return SplitData(parts)
+
+
 def main(argv: Sequence[str]) -> None:
     """Trains and exports as the flags say."""
     arguments = _parser().parse_args(argv)
     config = configuration.from_flags(arguments)
-    interactions = load(arguments.data)
-    print(interactions.summary())
-    parts = split(interactions, config.data.split)
-    print(parts.summary())
-    trained = train(parts, config, arguments.job_dir, MODELS[arguments.model])
+    data = _read(arguments.data, config)
+    trained = train(data, config, arguments.job_dir, MODELS[arguments.model])
     print(trained)
     if trained.model.is_quantized:
-        directory = export_trained(trained, parts, arguments.job_dir / "export")
+        directory = export_trained(trained, data, arguments.job_dir / "export")
         print(f"exported to {directory}")
     else:
         print("a model without codes: nothing to export for an index")

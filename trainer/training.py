@@ -298,7 +298,7 @@ def fit(
         callbacks += [*watch, Saver(run, config)]
         model.fit(
             batches.dataset(int(model.step)),
-            steps_per_epoch=batches.steps,
+            steps_per_epoch=config.steps_per_epoch or batches.steps,
             initial_epoch=epoch,
             epochs=config.epochs,
             callbacks=callbacks,

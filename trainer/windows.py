@@ -105,11 +105,10 @@ class WindowBatches:
         """
         self._windows, self._seed = windows, seed
         lengths = np.count_nonzero(rows_of(windows) != PADDING, axis=1)
-        limits = _length_limits(windows.shape[1])
+        limits = length_limits(windows.shape[1])
         classes = np.searchsorted(limits, lengths)
         self._classes = [np.flatnonzero(classes == number) for number in range(len(limits))]
-        self._limits = limits
-        self._sizes = [max(1, batch_events // limit) for limit in limits]
+        self._limits, self._sizes = limits, windows_a_batch(limits, batch_events)
         self.steps = sum(-(-len(rows) // size) for rows, size in zip(self._classes, self._sizes, strict=True))
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
@@ -136,9 +135,14 @@ class WindowBatches:
         return tf.data.Dataset.from_generator(rest, output_signature=signature).prefetch(2)
 
 
-def _length_limits(longest: int) -> list[int]:
+def length_limits(longest: int) -> list[int]:
     """Upper ends of the classes of lengths: 3, 4, 6, 8, 11 ... each some 4/3 of the one before."""
     limits = [min(3, longest)]
     while limits[-1] < longest:
         limits.append(min(longest, max(limits[-1] + 1, round(limits[-1] * 4 / 3))))
     return limits
+
+
+def windows_a_batch(limits: Sequence[int], batch_events: int) -> list[int]:
+    """How many windows of each class of lengths make about `batch_events` places; one at least."""
+    return [max(1, batch_events // limit) for limit in limits]

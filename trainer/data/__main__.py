@@ -1,4 +1,5 @@
-"""`python -m trainer.data`: writes a schema of one's own files (`init`), and says what is wrong with them (`check`)."""
+"""`python -m trainer.data`: writes a schema of one's own files (`init`), says what is wrong with them (`check`), and
+writes a log as records to stream (`prepare`)."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 
 from protos.artifact import writing
 from protos.errors import UserError, run_cli
+from trainer.data.prepare.options import DESCRIPTION, EPILOG, add_flags, options_of
 from trainer.data.schema import summary
 from trainer.data.schema.check import check
 from trainer.data.schema.guess import guess
@@ -40,8 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Brings data of your own: a schema file (YAML) says which files and columns hold what.",
         epilog=_EPILOG,
         formatter_class=raw,
+        allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{init,check}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{init,check,prepare}")
     init = commands.add_parser(
         "init", help="write a schema by looking at files", description=_INIT, epilog=_EPILOG, formatter_class=raw
     )
@@ -61,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
         " Tables are read whole",
     )
     checks.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write summary and problems there too")
+    add_flags(
+        commands.add_parser(
+            "prepare",
+            help="write a log as records that training streams, for logs larger than memory",
+            description=DESCRIPTION,
+            epilog=EPILOG,
+            formatter_class=raw,
+            allow_abbrev=False,
+        )
+    )
     return parser
 
 
@@ -99,9 +112,25 @@ def _check(arguments: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
+def _prepare(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    options = options_of(arguments)
+    try:
+        from trainer.data.prepare.prepare import prepare  # Beam, which no other command needs
+    except ModuleNotFoundError as error:
+        raise UserError(f"prepare runs on Apache Beam ({error}); install the extra 'beam' too") from error
+    print(prepare(options, beam_flags).summary())
+    print(f"next: python -m trainer.task --data {options.output} --job-dir run")
+    return 0
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the command that the arguments name; 1 where data has errors."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, others = parser.parse_known_args(argv)
+    if arguments.command == "prepare":
+        return _prepare(arguments, others)
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     return {"init": _init, "check": _check}[arguments.command](arguments)
 
 

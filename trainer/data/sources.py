@@ -10,6 +10,7 @@ from collections.abc import Callable
 from protos.errors import UserError
 from trainer.data import movielens, movietweetings, sequences
 from trainer.data.interactions import Interactions
+from trainer.data.prepared import is_prepared
 from trainer.data.schema import load_schema
 from trainer.data.synthetic import SyntheticSpec, generate
 
@@ -56,13 +57,20 @@ def load(source: str | os.PathLike[str]) -> Interactions:
     path = pathlib.Path(source).expanduser().resolve()
     if not path.exists():
         raise UserError(f"data {path} does not exist; expected {_known()}")
-    if path.suffix in _SCHEMAS:
+    if is_schema(source):
         return load_schema(path)
+    if path.is_dir() and is_prepared(path):
+        raise UserError(f"data {path} is prepared for trainer.task, which streams it; expected {_known()}")
     if path.is_dir():
         return _read_directory(path)
     if path.suffix == ".txt":
         return sequences.read_pairs(path)
     raise UserError(f"data file {path} is of no known format; expected {_known()}")
+
+
+def is_schema(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is the schema of one's own files."""
+    return pathlib.Path(source).suffix in _SCHEMAS
 
 
 def _read_directory(path: pathlib.Path) -> Interactions:

@@ -22,7 +22,7 @@ from trainer.data.interactions import Interactions, Items
 UNKNOWN = -1
 Sequences = list[np.ndarray]
 
-_TRAIN, _VALIDATION, _TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,11 +151,11 @@ def split(interactions: Interactions, method: str = "chronological") -> Split:
     if method not in METHODS:
         raise UserError(f"split method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     parts = METHODS[method](interactions)
-    trained = np.unique(interactions.items[parts == _TRAIN])
+    trained = np.unique(interactions.items[parts == TRAIN])
     row_of = np.full(len(interactions.catalogue), UNKNOWN, np.int32)
     row_of[trained] = np.arange(len(trained))
     rows = row_of[interactions.items]
-    train, validation, test = (_by_user(interactions, rows, parts == part) for part in (_TRAIN, _VALIDATION, _TEST))
+    train, validation, test = (_by_user(interactions, rows, parts == part) for part in (TRAIN, VALIDATION, TEST))
     numbers = np.arange(len(interactions))
     return Split(
         name=interactions.name,
@@ -165,8 +165,8 @@ def split(interactions: Interactions, method: str = "chronological") -> Split:
         train=train,
         validation=validation,
         test=test,
-        train_events=_by_user(interactions, numbers, parts == _TRAIN),
-        validation_events=_by_user(interactions, numbers, parts == _VALIDATION),
+        train_events=_by_user(interactions, numbers, parts == TRAIN),
+        validation_events=_by_user(interactions, numbers, parts == VALIDATION),
         event_features=interactions.event_features,
         user_features=interactions.user_features,
         declared=interactions.declared,
@@ -180,8 +180,8 @@ def _tenth(counts: np.ndarray) -> np.ndarray:
 def _cut(counts: np.ndarray, positions: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Parts `[N]` when the last `size` events of a user test and as many before them validate."""
     from_end = counts - positions
-    parts = np.where(from_end <= size, _TEST, np.where(from_end <= 2 * size, _VALIDATION, _TRAIN))
-    return np.where(counts < 3, _TRAIN, parts)
+    parts = np.where(from_end <= size, TEST, np.where(from_end <= 2 * size, VALIDATION, TRAIN))
+    return np.where(counts < 3, TRAIN, parts)
 
 
 def _chronological(interactions: Interactions) -> np.ndarray:
@@ -200,11 +200,11 @@ def _fixed(interactions: Interactions) -> np.ndarray:
             f"{interactions.name} holds no test events out, which split method 'fixed' needs (train.txt and"
             " test.txt); use 'chronological'"
         )
-    parts = np.full(len(interactions), _TEST)
+    parts = np.full(len(interactions), TEST)
     open_events = ~interactions.held_out
     counts, positions = _places(interactions.users[open_events])
     validates = (counts - positions <= _tenth(counts)) & (counts >= 2)
-    parts[open_events] = np.where(validates, _VALIDATION, _TRAIN)
+    parts[open_events] = np.where(validates, VALIDATION, TRAIN)
     return parts
 
 

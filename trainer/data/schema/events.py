@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from trainer.data.interactions import Coded
 from trainer.data.schema.columns import id_column, joined
 from trainer.data.schema.reading import Part, SourceReader
 from trainer.data.schema.spec import WEIGHT, InteractionSource
-from trainer.data.schema.values import identifiers, numbers, times
+from trainer.data.schema.values import MICROS, identifiers, numbers, times
 
 
 class Events(NamedTuple):
@@ -36,7 +37,7 @@ class Events(NamedTuple):
     rows: np.ndarray
 
 
-class _Vocabulary:
+class Vocabulary:
     """Numbers for ids, as they come."""
 
     def __init__(self) -> None:
@@ -53,8 +54,10 @@ class _Vocabulary:
         return list(self._numbers)
 
 
-class _Kept(NamedTuple):
-    """The sound events of some rows."""
+class SoundEvents(NamedTuple):
+    """The sound events of some rows; `file` and `numbers` say of which."""
+
+    file: int
 
     users: pa.Array
     items: pa.Array
@@ -69,16 +72,15 @@ def collect_events(reader: SourceReader, limit: int | None = None) -> Events:
     Raises:
       UserError: a file cannot be read, or nothing is left.
     """
-    users, items = _Vocabulary(), _Vocabulary()
+    users, items = Vocabulary(), Vocabulary()
     codes, micros, features, places = [], [], [], []
-    for part in reader.parts(limit):
-        kept = _sound(reader, part)
+    for kept in sound_events(reader, limit):
         codes.append((users.encode(kept.users), items.encode(kept.items)))
         micros.append(np.asarray(kept.micros) if kept.micros is not None else np.zeros(0, np.int64))
         features.append(kept.features)
-        places.append((np.full(len(kept.numbers), part.file, np.int32), kept.numbers))
+        places.append((np.full(len(kept.numbers), kept.file, np.int32), kept.numbers))
     if not sum(len(one) for one, _ in codes):
-        _refuse_nothing(reader)
+        refuse_nothing(reader)
     user_codes, item_codes = (np.concatenate(parts) for parts in zip(*codes, strict=True))
     files, rows = (np.concatenate(parts) for parts in zip(*places, strict=True))
     return Events(
@@ -91,7 +93,30 @@ def collect_events(reader: SourceReader, limit: int | None = None) -> Events:
     )
 
 
-def _refuse_nothing(reader: SourceReader) -> None:
+def sound_events(reader: SourceReader, limit: int | None = None) -> Iterator[SoundEvents]:
+    """The log, some rows at a time; see `collect_events`.
+
+    Raises:
+      UserError: a file cannot be read.
+    """
+    return (_sound(reader, part) for part in reader.parts(limit))
+
+
+def time_order(micros: np.ndarray | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of `count` events by time, and their seconds; without times, as they are."""
+    if micros is None:
+        everything = np.arange(count)
+        return everything, everything
+    order = np.argsort(micros, kind="stable")
+    return order, micros[order] // MICROS
+
+
+def refuse_nothing(reader: SourceReader) -> NoReturn:
+    """Says why no event of a log is left.
+
+    Raises:
+      UserError: always.
+    """
     reader.report.require_sound()
     left_out = reader.report.left_out.get(reader.place, 0)
     raise UserError(
@@ -100,7 +125,7 @@ def _refuse_nothing(reader: SourceReader) -> None:
     )
 
 
-def _sound(reader: SourceReader, part: Part) -> _Kept:
+def _sound(reader: SourceReader, part: Part) -> SoundEvents:
     source: InteractionSource = reader.source
     part, weights = _counting(reader, part)
     users, items = (id_column(reader, part, name) for name in (source.user, source.item))
@@ -121,7 +146,8 @@ def _sound(reader: SourceReader, part: Part) -> _Kept:
     if weights is not None:
         features.setdefault(WEIGHT, weights.cast(pa.float32()))
     mask = pa.array(chosen)
-    return _Kept(
+    return SoundEvents(
+        part.file,
         users.filter(mask),
         items.filter(mask),
         None if micros is None else micros.filter(mask),

@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from protos.errors import UserError
 from trainer.data import interactions as table
-from trainer.data.interactions import Interactions, ItemText, build_interactions
-from trainer.data.schema.events import Events, collect_events
+from trainer.data.interactions import Interactions, Items, ItemText, build_interactions
+from trainer.data.schema.events import Events, collect_events, time_order
 from trainer.data.schema.judge import judge_rows, judge_times
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import Report
 from trainer.data.schema.schema_file import read_schema
 from trainer.data.schema.spec import Schema, Table
 from trainer.data.schema.tables import Described, collect_table
-from trainer.data.schema.values import MICROS
 
 _LOG = logging.getLogger(__name__)
 _MANY = 0.1  # a table that lacks a larger share of what the log has may be of other ids
@@ -44,14 +43,19 @@ def load_schema(path: str | os.PathLike[str]) -> Interactions:
     log = SourceReader("interactions", schema.interactions, report)
     events = collect_events(log)
     judge_times(events, log, "warning")
-    items = _table("items", schema.items, events.items.ids, report)
-    users = _table("users", schema.users, events.users.ids, report)
+    items = read_table("items", schema.items, events.items.ids, report)
+    users = read_table("users", schema.users, events.users.ids, report)
     for warning in report.require_sound():
         _LOG.warning("%s", warning)
     return _built(schema, events, items, users)
 
 
-def _table(place: str, source: Table | None, known: list[str], report: Report) -> Described | None:
+def read_table(place: str, source: Table | None, known: Sequence[str], report: Report) -> Described | None:
+    """The rows of a table of `items` or `users` whose ids are known; None where the schema has no such table.
+
+    Raises:
+      UserError: it cannot be read, or has no row.
+    """
     if source is None:
         return None
     reader = SourceReader(place, source, report)
@@ -65,7 +69,7 @@ def _table(place: str, source: Table | None, known: list[str], report: Report) -
 
 
 def _built(schema: Schema, events: Events, items: Described | None, users: Described | None) -> Interactions:
-    order, times = _order(events)
+    order, times = time_order(events.micros, len(events.rows))
     features = {name: column.take(pa.array(order)) for name, column in events.features.items()}
     log = table.Events(
         events.users._replace(codes=events.users.codes[order]),
@@ -73,23 +77,23 @@ def _built(schema: Schema, events: Events, items: Described | None, users: Descr
         times,
         features=features,
     )
-    title = _title(schema.items)
-    made = build_interactions(schema.name, log, _texts(items, title))
-    if items is not None:
-        own_place = [name for name, column in items.features.items() if name == title or _is_genres(name, column)]
-        further = {name: column for name, column in items.features.items() if name not in own_place}
-        made = made.with_item_features(_aligned(items, further, made.catalogue.item_id))
+    made = build_interactions(schema.name, log, {})
+    made = dataclasses.replace(made, catalogue=described_items(schema.items, items, made.catalogue.item_id))
     user_features = {} if users is None else _aligned(users, users.features, made.user_ids)
     return dataclasses.replace(made, user_features=user_features, declared=schema.declared)
 
 
-def _order(events: Events) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the events by time, and their seconds; without times, as they are."""
-    if events.micros is None:
-        everything = np.arange(len(events.rows))
-        return everything, everything
-    order = np.argsort(events.micros, kind="stable")
-    return order, events.micros[order] // MICROS
+def described_items(source: Table | None, items: Described | None, ids: tuple[str, ...]) -> Items:
+    """The catalogue of these ids, with what a table says of them; `source` is what the schema says of the table."""
+    title = _title(source)
+    texts = _texts(items, title)
+    known = [texts.get(item, ItemText(item, ())) for item in ids]
+    further = {}
+    if items is not None:
+        own_place = [name for name, column in items.features.items() if name == title or _is_genres(name, column)]
+        further = {name: column for name, column in items.features.items() if name not in own_place}
+        further = _aligned(items, further, ids)
+    return Items(ids, tuple(text.title for text in known), tuple(text.genres for text in known), further)
 
 
 def _is_genres(name: str, column: pa.Array) -> bool:

@@ -88,6 +88,14 @@ class Report:
         if self._stop_at_once and finding.level == "error":
             raise UserError(self.text(known))
 
+    def merge(self, other: Report) -> None:
+        """Counts what another report, of other rows of the same sources, has found."""
+        for mine, its in ((self.rows, other.rows), (self.bad_rows, other.bad_rows), (self.left_out, other.left_out)):
+            for place, count in its.items():
+                mine[place] = mine.get(place, 0) + count
+        for found in other._findings.values():
+            self.add(dataclasses.replace(found, count=0, examples=[]), found.examples, found.count)
+
     def leave_out(self, place: str, count: int) -> None:
         """Counts sound rows that are not wanted."""
         self.left_out[place] = self.left_out.get(place, 0) + count

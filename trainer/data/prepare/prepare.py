@@ -1,0 +1,109 @@
+"""From a log to a prepared directory."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from protos.artifact import new_artifact, write_manifest
+from protos.beam_options import beam_options, quiet_beam
+from protos.errors import UserError
+from trainer.data.interactions import Items
+from trainer.data.prepare.arrange import Arrange, counts_path
+from trainer.data.prepare.options import PrepareOptions, own_names
+from trainer.data.prepare.source import KnownSource, SchemaSource, source_of
+from trainer.data.prepare.tasks import run_tasks
+from trainer.data.prepare.vocabulary import Catalogue, make_catalogue
+from trainer.data.prepare.write import Write, row_counts_path, write_ids
+from trainer.data.prepared import (
+    FORMAT,
+    REMOVED,
+    Prepared,
+    is_prepared,
+    manifest_fields,
+    read_prepared,
+    write_catalogue,
+)
+
+_LOG = logging.getLogger(__name__)
+_SCRATCH = ".scratch"
+
+
+def prepare(options: PrepareOptions, beam_flags: Sequence[str] = ()) -> Prepared:
+    """Writes the prepared directory `options.output`, whole or not at all.
+
+    Args:
+      options: see --help.
+      beam_flags: for Apache Beam.
+
+    Raises:
+      UserError: an option, the data, or the output will not do.
+    """
+    runner = beam_options(beam_flags, own_names(), "the preparation")
+    quiet_beam()
+    _require_replaceable(options.output)
+    source = source_of(options.data)
+    with new_artifact(options.output.absolute()) as directory:
+        prepared = _prepare(source, options, runner, directory)
+        shutil.rmtree(directory / _SCRATCH)
+        write_manifest(directory, FORMAT, **manifest_fields(prepared))
+    return read_prepared(options.output)
+
+
+def _prepare(
+    source: SchemaSource | KnownSource, options: PrepareOptions, runner: PipelineOptions, directory: pathlib.Path
+) -> Prepared:
+    (directory / _SCRATCH).mkdir()
+    scratch, shards = str(directory / _SCRATCH), options.num_shards or source.default_shards
+    capacity = 2 * options.max_items
+
+    def run(tasks: list) -> list:
+        return run_tasks(tasks, runner, options.progress)
+
+    pieces = source.scatter(scratch, shards, run)
+    run([Arrange(scratch, shard, pieces, options.split, capacity) for shard in range(shards)])
+    counts = (counts_path(scratch, shard).read_bytes() for shard in range(shards))
+    catalogue = make_catalogue(counts, capacity, options.max_items, options.tail_buckets)
+    _say(catalogue, options)
+    items = _with_tail(source.items(catalogue.ids), catalogue.tail)
+    write_ids(scratch, catalogue.ids)
+    found = run([Write(scratch, shard, str(directory), shards, options.tail_buckets) for shard in range(shards)])
+    of_rows = sum((np.load(row_counts_path(scratch, shard)) for shard in range(shards)), np.zeros(len(items), np.int64))
+    write_catalogue(directory, items, of_rows)
+    return Prepared(directory, source.name, options.split, "", source.declared, tuple(found), options.tail_buckets)
+
+
+def _say(catalogue: Catalogue, options: PrepareOptions) -> None:
+    """Says what the catalogue leaves out."""
+    if catalogue.left_out or catalogue.error:
+        fate = "are hashed into the rows of the tail" if options.tail_buckets else "are left out (--tail_buckets)"
+        bound = f"; counts are within {catalogue.error:,}" if catalogue.error else ""
+        more = "or more " if catalogue.error else ""
+        _LOG.warning(
+            "the %d most frequent items have rows of their own; %d %sothers %s%s",
+            *(len(catalogue.ids), catalogue.left_out, more, fate, bound),
+        )
+
+
+def _with_tail(items: Items, tail: tuple[str, ...]) -> Items:
+    """The catalogue with the buckets' rows, marked as what is never recommended."""
+    if not tail:
+        return items
+    features = {
+        name: pa.concat_arrays([column, pa.nulls(len(tail), column.type)]) for name, column in items.features.items()
+    }
+    removed = pa.array([False] * len(items) + [True] * len(tail))
+    genres = items.genres + ((),) * len(tail)
+    return Items(items.item_id + tail, items.title + tail, genres, features | {REMOVED: removed})
+
+
+def _require_replaceable(output: pathlib.Path) -> None:
+    """The output is replaced as a whole, so nothing but prepared data may stand there."""
+    if output.exists() and not (output.is_dir() and (is_prepared(output) or not any(output.iterdir()))):
+        raise UserError(f"--output {output} exists and holds no prepared data; give another directory, or remove it")

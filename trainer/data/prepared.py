@@ -1,0 +1,173 @@
+"""What a prepared directory holds: users as records in shards, the catalogue, and a manifest.
+
+A record is a tf.train.Example of one user:
+
+    user    bytes, the public id
+    rows    int64 list: the catalogue's row of each event, oldest first; -1 is an item outside the catalogue
+    times   int64 list: seconds since 1970, or positions where the source has no times
+    begins  int64 list of two: the first of the validation events in `rows`, and the first of the test events
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from protos.artifact import MANIFEST, read_manifest
+from trainer.config import FeatureConfig, FeaturesConfig
+from trainer.data.interactions import Items
+
+FORMAT = "sparcode.prepared/1"
+USER, ROWS, TIMES, BEGINS = "user", "rows", "times", "begins"
+CATALOGUE, COUNTS = "items.parquet", "item_counts.npy"
+REMOVED = "removed"
+_OWN = ("item_id", "title", "genres")
+
+
+def shard_name(shard: int, num_shards: int) -> str:
+    """File name of a shard of users."""
+    return f"users-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardCounts:
+    """What a shard holds.
+
+    Attributes:
+      users: records.
+      validating: those with validation events.
+      train: events.
+      validation: events.
+      test: events.
+      unknown_tests: test events of items that are not in the catalogue.
+      lengths: how many users have so many training events.
+    """
+
+    users: int
+    validating: int
+    train: int
+    validation: int
+    test: int
+    unknown_tests: int
+    lengths: Mapping[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A prepared directory.
+
+    Attributes:
+      directory: that holds it.
+      name: of the data.
+      method: of the split.
+      fingerprint: of all its files.
+      declared: the features that the data declares.
+      shards: what each of the shards holds, by number.
+      tail_buckets: rows at the end of the catalogue that items beyond it share.
+    """
+
+    directory: pathlib.Path
+    name: str
+    method: str
+    fingerprint: str
+    declared: FeaturesConfig
+    shards: tuple[ShardCounts, ...]
+    tail_buckets: int
+
+    @property
+    def paths(self) -> list[str]:
+        """The shards' files, by number."""
+        count = len(self.shards)
+        return [str(self.directory / shard_name(shard, count)) for shard in range(count)]
+
+    def total(self, name: str) -> int:
+        """Sum over the shards of one of their counts."""
+        return sum(getattr(shard, name) for shard in self.shards)
+
+    def lengths(self) -> dict[int, int]:
+        """How many users have so many training events, in all shards."""
+        found: dict[int, int] = {}
+        for shard in self.shards:
+            for length, count in shard.lengths.items():
+                found[length] = found.get(length, 0) + count
+        return found
+
+    def counts(self) -> np.ndarray:
+        """`[I]` training events of each row of the catalogue."""
+        return np.load(self.directory / COUNTS)
+
+    def catalogue(self) -> Items:
+        """The items by row; those that buckets stand for, last, are marked in the column `removed`."""
+        found = pq.read_table(self.directory / CATALOGUE)
+        columns = {name: found[name].combine_chunks() for name in found.column_names}
+        ids, titles, genres = (columns.pop(name).to_pylist() for name in _OWN)
+        return Items(tuple(ids), tuple(titles), tuple(map(tuple, genres)), columns)
+
+    def summary(self) -> str:
+        """Two lines for people: what there is, and the parts of the split."""
+        items = pq.read_metadata(self.directory / CATALOGUE).num_rows - self.tail_buckets
+        parts = ", ".join(f"{self.total(part):,} {part}" for part in ("train", "validation", "test"))
+        tail = f", {self.tail_buckets:,} rows for the tail" if self.tail_buckets else ""
+        return (
+            f"{self.name}: {self.total('users'):,} users, {items:,} items{tail}, in {len(self.shards)} shards\n"
+            f"{self.method} split: {parts} events; {self.total('unknown_tests'):,} test events are of items that are"
+            " not in the catalogue"
+        )
+
+
+def is_prepared(path: str | os.PathLike[str]) -> bool:
+    """Whether a prepared directory of whatever version is there."""
+    manifest, kind = pathlib.Path(path) / MANIFEST, FORMAT.partition("/")[0]
+    return manifest.is_file() and f'"{kind}/' in manifest.read_text()
+
+
+def read_prepared(path: str | os.PathLike[str]) -> Prepared:
+    """Reads the manifest of a prepared directory; every file must be there, in its size.
+
+    What shards hold is not read: each of their records has a checksum of its own.
+
+    Raises:
+      UserError: there is no whole prepared directory.
+    """
+    directory = pathlib.Path(path).expanduser().resolve()
+    manifest = read_manifest(directory, FORMAT, contents=False)
+    return Prepared(
+        directory,
+        *(manifest[name] for name in ("name", "method", "fingerprint")),
+        _features(manifest["declared"]),
+        tuple(_shard(shard) for shard in manifest["shards"]),
+        manifest["tail_buckets"],
+    )
+
+
+def manifest_fields(prepared: Prepared) -> dict[str, Any]:
+    """What a manifest says beside the files."""
+    fields = {name: getattr(prepared, name) for name in ("name", "method", "tail_buckets")}
+    shards = [dataclasses.asdict(shard) | {"lengths": sorted(shard.lengths.items())} for shard in prepared.shards]
+    declared = json.loads(json.dumps(dataclasses.asdict(prepared.declared)))
+    return fields | {"shards": shards, "declared": declared}
+
+
+def write_catalogue(directory: pathlib.Path, catalogue: Items, counts: np.ndarray) -> None:
+    """Writes the items by row and their counts."""
+    pq.write_table(pa.table(catalogue.columns()), directory / CATALOGUE)
+    np.save(directory / COUNTS, counts)
+
+
+def _shard(fields: Mapping[str, Any]) -> ShardCounts:
+    return ShardCounts(**{**fields, "lengths": dict(map(tuple, fields["lengths"]))})
+
+
+def _features(fields: Mapping[str, Any]) -> FeaturesConfig:
+    places = {
+        place: tuple(FeatureConfig(**feature) for feature in fields[place]) for place in ("items", "events", "users")
+    }
+    return FeaturesConfig(**{**fields, **places})
