@@ -42,7 +42,7 @@ def fit_event_lists(model: AnySparCode, windows: Iterable[np.ndarray], validatio
     if not config.num_events:
         return None
     ages = 0.5 ** (np.arange(config.num_events)[::-1] / config.memory.half_life)
-    lists = fit_lists(windows, model.num_items, config.memory)
+    lists = fit_lists(windows, model.num_items, config.memory, model.num_targets)
     sample = validation.sample(max(1, _MOST_SCORES // model.num_items), config.training.seed)
     tokens, events = _scores(model, EventLists(lists, ages), sample)
     unit = _spread(tokens) / max(_spread(events), 1e-9)
@@ -77,10 +77,15 @@ def _best_weights(quality: np.ndarray, classes: np.ndarray, num_classes: int) ->
 
 
 def _scores(model: AnySparCode, lists: EventLists, queries: EvaluationQueries) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of tokens and of events `[Q, I]` each."""
+    """Scores of tokens and of events `[Q, I]` each, I being items that are ranked."""
     windows = model.windows_of(queries.histories)
     signature = [tf.TensorSpec([None, *windows.shape[1:]], tf.int32)]
-    both = tf.function(lambda w: (model.token_scores(w), lists.catalogue_scores(rows_of(w))), input_signature=signature)
+
+    @tf.function(input_signature=signature)
+    def both(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        scores = model.token_scores(batch), lists.catalogue_scores(rows_of(batch))
+        return tuple(each[:, : model.num_targets] for each in scores)
+
     parts = [both(tf.constant(windows[start : start + _BATCH])) for start in range(0, len(windows), _BATCH)]
     tokens, events = zip(*parts, strict=True)
     return np.concatenate(tokens), np.concatenate(events)

@@ -42,6 +42,16 @@ class Ensemble:
         """Whether the members have codes."""
         return self.members[0].is_quantized
 
+    @property
+    def num_targets(self) -> int:
+        """See SequenceModel."""
+        return self.members[0].num_targets
+
+    @property
+    def tail_buckets(self) -> int:
+        """See SequenceModel."""
+        return self.members[0].tail_buckets
+
     def windows_of(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """See SequenceModel."""
         return self.members[0].windows_of(histories)

@@ -89,7 +89,7 @@ def top_k_unseen(scores: np.ndarray, histories: Sequence[np.ndarray], k: int) ->
 
     Args:
       scores: `[B, I]` floats of the whole catalogue; an item scored -inf is never returned.
-      histories: B arrays of rows, all >= 0: the seen items.
+      histories: B arrays of rows, all >= 0: the seen items; rows past I are not ranked anyway.
       k: how many.
 
     Returns:
@@ -101,7 +101,9 @@ def top_k_unseen(scores: np.ndarray, histories: Sequence[np.ndarray], k: int) ->
     unseen = np.array(scores)
     if np.isnan(unseen).any():
         raise ValueError("scores contain nan: nothing can be ranked by them")
-    unseen[_flat(histories)] = -np.inf
+    queries, rows = _flat(histories)
+    ranked_at_all = rows < unseen.shape[1]
+    unseen[queries[ranked_at_all], rows[ranked_at_all]] = -np.inf
     batch, items = unseen.shape
     width = min(k, items)
     # The k-th best score of each row; everything above it is in, and of its equals the first few rows.

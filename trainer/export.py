@@ -59,6 +59,7 @@ class QueryModule(tf.Module):
             ),
             default_value=PADDING,
         )
+        self.first_bucket, self.tail_buckets = model.num_targets, model.tail_buckets
         signature = tf.TensorSpec([None, None], tf.string, name=HISTORY)
         context = input_specs(_query_inputs(model))
         if context:
@@ -67,6 +68,14 @@ class QueryModule(tf.Module):
         else:
             self.encode = tf.function(lambda history: self._encode(model, history, {}), input_signature=[signature])
             self.signature = self.encode.get_concrete_function()
+
+    def _rows_of(self, history: tf.Tensor) -> tf.Tensor:
+        """Rows of ids, int32; of other ids those of the tail, where there is one; -1 for none and for the empty id."""
+        rows = self.rows.lookup(history)
+        if self.tail_buckets:  # as trainer/data/prepare/hashing.py does
+            buckets = self.first_bucket + tf.strings.to_hash_bucket_fast(history, self.tail_buckets)
+            rows = tf.where((rows == PADDING) & (history != ""), buckets, rows)
+        return tf.cast(rows, tf.int32)
 
     def _last_known(self, rows: tf.Tensor, values: tf.Tensor, missing: float) -> tf.Tensor:
         """Values `[B, H, ...]` of the last known rows `[B, H]`: `[B, max_history, ...]`, right-aligned."""
@@ -90,7 +99,7 @@ class QueryModule(tf.Module):
 
     def _encode(self, model: AnySparCode, history: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """See the contract of run/export: history `[B, H]` string to codes, keys, weights, tokens, distances."""
-        rows = tf.cast(self.rows.lookup(history), tf.int32)
+        rows = self._rows_of(history)
         windows = self._last_known(rows, rows, PADDING)
         quantized = side_by_side(
             [

@@ -49,7 +49,9 @@ def no_lists() -> ItemLists:
     return ItemLists(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32))
 
 
-def fit_lists(pieces: Iterable[np.ndarray], num_items: int, config: MemoryConfig) -> ItemLists:
+def fit_lists(
+    pieces: Iterable[np.ndarray], num_items: int, config: MemoryConfig, num_targets: int | None = None
+) -> ItemLists:
     """Fits the lists to training windows.
 
     Memory is 8 m^2 bytes and time grows with m^3, m being the smaller of num_items and max_items; items
@@ -59,11 +61,12 @@ def fit_lists(pieces: Iterable[np.ndarray], num_items: int, config: MemoryConfig
       pieces: of the windows, each `[W, T + 1]` int32 from training_windows, or with context; gone through twice.
       num_items: I.
       config: sizes and strengths.
+      num_targets: only items of smaller rows take part; all by default.
     """
     counts = np.zeros(num_items, np.int64)
     for windows in map(rows_of, pieces):
         counts += np.bincount(windows[windows != PADDING], minlength=num_items)
-    kept = np.sort(np.argsort(-counts, kind="stable")[: config.max_items])
+    kept = np.sort(np.argsort(-counts[:num_targets], kind="stable")[: config.max_items])
     place = np.full(num_items + 1, PADDING, np.int32)  # the last entry is what padding (-1) indexes
     place[kept] = np.arange(len(kept))
     moments = _Moments(len(kept))

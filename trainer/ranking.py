@@ -21,7 +21,9 @@ class ModelRanker:
     def __init__(self, model: SequenceModel) -> None:
         self._windows = model.windows_of
         signature = [tf.TensorSpec([None, *model.windows_of([]).shape[1:]], tf.int32)]
-        self._scores = tf.function(model.catalogue_scores, input_signature=signature)
+        self._scores = tf.function(
+            lambda windows: model.catalogue_scores(windows)[:, : model.num_targets], input_signature=signature
+        )
 
     def __call__(self, histories: Sequence[np.ndarray], k: int) -> np.ndarray:
         """The k best unseen rows of each history `[B, k]` int32, best first, -1 where there are fewer."""

@@ -12,6 +12,7 @@ import tensorflow_recommenders as tfrs
 from trainer.config import Config
 from trainer.data.features import NO_COLUMNS, Columns, FeatureColumns, take
 from trainer.data.histories import Histories
+from trainer.data.prepared import REMOVED
 from trainer.features import FeatureTable, RowFeatures, fit_features
 from trainer.layers.quantized import Quantized
 from trainer.layers.tokenizers import PADDING, make_tokenizer, with_start
@@ -70,6 +71,12 @@ def mean_or_zero(values: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32))
 
 
+def _tail(items: Columns) -> int:
+    """Rows at the end of a catalogue that are marked as removed: they are never targets, negatives, or ranked."""
+    removed = np.asarray(items[REMOVED]) if REMOVED in items else np.zeros(0, bool)
+    return int(np.logical_and.accumulate(removed[::-1]).sum())
+
+
 class SequenceModel(tfrs.Model):
     """An encoder of histories trained by softmax at every position of a window.
 
@@ -88,6 +95,7 @@ class SequenceModel(tfrs.Model):
         super().__init__(**kwargs)
         self.config = config
         self.num_items = len(item_counts)
+        self.num_targets = self.num_items - _tail(columns.items)
         dim = config.tokenizer.dim
         # One row more than there are items: the start marker.
         self.item_embeddings = self.add_weight(
@@ -111,7 +119,7 @@ class SequenceModel(tfrs.Model):
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
         self.loss_metric = tf.keras.metrics.Mean("mean_loss")
-        self._counts = item_counts.astype(np.float32)
+        self._counts = item_counts[: self.num_targets].astype(np.float32)
 
     def _row_features(self, place: str, columns: Columns, training: Columns) -> RowFeatures | None:
         """The layer of the features declared in a place, fitted on columns of training; None where there are none."""
@@ -127,6 +135,11 @@ class SequenceModel(tfrs.Model):
     def num_vectors(self) -> int:
         """V, vectors that the encoder makes of a history."""
         return 1
+
+    @property
+    def tail_buckets(self) -> int:
+        """Rows after `num_targets`, into which ids without a row are hashed: they only say something in histories."""
+        return self.num_items - self.num_targets
 
     @property
     def members(self) -> tuple[SequenceModel, ...]:
@@ -235,20 +248,20 @@ class SequenceModel(tfrs.Model):
         loss = self.config.loss
         if loss.kind == "full_softmax":
             # S q = 1 for every item: the correction vanishes and the sum is over the whole catalogue.
-            return Negatives(tf.range(self.num_items), tf.fill([self.num_items], 1.0 / self.num_items))
+            return Negatives(tf.range(self.num_targets), tf.fill([self.num_targets], 1.0 / self.num_targets))
         seed = tf.stack([tf.constant(self.config.training.seed, tf.int64), step])
         picks = tf.random.stateless_uniform(
             [loss.in_batch_negatives], seed, 0, tf.maximum(tf.size(positives), 1), tf.int32
         )
-        uniform = tf.random.stateless_uniform([loss.uniform_negatives], seed + 1, 0, self.num_items, tf.int32)
+        uniform = tf.random.stateless_uniform([loss.uniform_negatives], seed + 1, 0, self.num_targets, tf.int32)
         cumulative = np.cumsum(self._counts, dtype=np.float64)
         draws = tf.random.stateless_uniform([loss.popularity_negatives], seed + 2, 0, cumulative[-1], tf.float64)
-        popular = tf.minimum(tf.searchsorted(cumulative, draws, side="right"), self.num_items - 1)
+        popular = tf.minimum(tf.searchsorted(cumulative, draws, side="right"), self.num_targets - 1)
         rows = tf.concat([tf.gather(positives, picks), uniform, popular], 0)
         # The positives of a batch are drawn by popularity too.
         share = 1.0 - loss.uniform_negatives / loss.num_negatives
         popularity = (self._counts / cumulative[-1]).astype(np.float32)
-        return Negatives(rows, share * tf.gather(popularity, rows) + (1.0 - share) / self.num_items)
+        return Negatives(rows, share * tf.gather(popularity, rows) + (1.0 - share) / self.num_targets)
 
     def batch_scores(self, batch: Batch) -> Scores:
         """Scores of a batch for its loss."""
@@ -271,7 +284,7 @@ class SequenceModel(tfrs.Model):
         now = self.step.read_value()
         step = now if training else None
         rows = rows_of(windows)
-        valid = rows[:, 1:] != PADDING
+        valid = (rows[:, 1:] != PADDING) & (rows[:, 1:] < self.num_targets)
         vectors = self.query_vectors(windows[:, :-1], step)
         # Padding is cut before the dear part.
         positives = tf.boolean_mask(rows[:, 1:], valid)
