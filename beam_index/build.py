@@ -33,7 +33,7 @@ from beam_index.saved_model import one_thread_per_op
 from beam_index.screening import screen_queries, tally, without_bad_items
 from beam_index.updates import with_updates
 from protos.artifact import MANIFEST, new_artifact, read_manifest
-from protos.beam_options import quiet_beam, user_errors
+from protos.beam.options import quiet_beam, user_errors
 from protos.errors import UserError, run_cli
 from protos.query_inputs import QueryInput, query_inputs
 

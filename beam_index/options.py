@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_index.files import MAX_SHARDS
-from protos.beam_options import beam_options
+from protos.beam.options import beam_options
 from protos.errors import UserError
 from protos.postings import SCORE_BITS
 

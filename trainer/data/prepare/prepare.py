@@ -12,7 +12,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from protos.artifact import new_artifact, write_manifest
-from protos.beam_options import beam_options, quiet_beam
+from protos.beam.options import beam_options, quiet_beam
 from protos.errors import UserError
 from trainer.data.interactions import Items
 from trainer.data.prepare.arrange import Arrange, counts_path

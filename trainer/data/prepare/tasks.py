@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tqdm import tqdm
 
 from protos.artifact import writing
-from protos.beam_options import user_errors
+from protos.beam.options import user_errors
 from protos.errors import UserError
 
 _SECONDS_BETWEEN = 0.5

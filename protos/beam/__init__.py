@@ -1,0 +1,1 @@
+"""What the commands that run on Apache Beam share; nothing else of protos needs Beam."""
