@@ -8,7 +8,11 @@ UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --qu
 	--python-version 3.11 $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
+<<<<<<< Updated upstream
 .PHONY: help install demo test docs rehearse conformance flink k8s-tools lint format protos reference lock clean
+=======
+.PHONY: help install demo test rehearse conformance flink k8s-tools browser lint format protos reference lock clean
+>>>>>>> Stashed changes
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
@@ -40,6 +44,9 @@ flink: install  ## Get a local Flink (Java and Maven needed), which `make test` 
 
 k8s-tools:  ## Get kustomize and promtool (Go and apt-get needed), with which `make test` checks k8s/.
 	k8s/tools/install
+
+browser:  ## Get Chromium (apt-get and root needed), in which `make test` looks at the trainer's report.
+	requirements/install-browser
 
 lint: install  ## Check style and formatting.
 	$(PY) -m ruff check .

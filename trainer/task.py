@@ -23,10 +23,12 @@ from trainer.evaluation import evaluate
 from trainer.export import export
 from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
+from trainer.origin import write_origin
 from trainer.prepared_data import PreparedData
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.split_data import SplitData
+from trainer.tensorboard import write_outcome
 from trainer.training import SELECTED_BY, FitResult, fit, has_checkpoint
 from trainer.training_data import TrainingData
 from trainer.two_tower import TwoTower
@@ -100,6 +102,7 @@ def train(
         score = results[0].best_score
     elif score is None:
         score = evaluate(ModelRanker(model), validation).means()[SELECTED_BY]
+    write_outcome(job_dir / "logs", model, data.catalogue, data.counts(), {SELECTED_BY: score})
     return Trained(model, tuple(results), score, time.perf_counter() - start)
 
 
@@ -200,6 +203,7 @@ def main(argv: Sequence[str]) -> None:
     data = _read(arguments.data, config)
     trained = train(data, config, arguments.job_dir, MODELS[arguments.model])
     print(trained)
+    write_origin(arguments.job_dir, arguments.data, arguments.model)
     if trained.model.is_quantized:
         directory = export_trained(trained, data, arguments.job_dir / "export")
         print(f"exported to {directory}")

@@ -19,6 +19,7 @@ from trainer.layers.tokenizers import PADDING
 from trainer.model import SparCode
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
+from trainer.tensorboard import CodeUse
 from trainer.training_data import Batches
 from trainer.windows import rows_of
 
@@ -294,6 +295,7 @@ def fit(
         callbacks = [validate, Progress(label, epoch, config.epochs)]
         if model.is_quantized:
             callbacks.insert(0, CodebookStart(run, batches, validate, config))
+            callbacks.append(CodeUse(job_dir / "logs"))
         callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
         callbacks += [*watch, Saver(run, config)]
         model.fit(

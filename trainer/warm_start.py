@@ -11,12 +11,12 @@ from protos.errors import UserError
 from trainer.model import SparCode
 from trainer.sequence_model import SequenceModel
 
-_ITEMS = "item_ids.txt"
+ITEMS_FILE = "item_ids.txt"
 
 
 def write_item_ids(job_dir: pathlib.Path, item_ids: tuple[str, ...]) -> None:
     """Keeps the order of the catalogue beside the checkpoints: what a warm start from them needs."""
-    (job_dir / _ITEMS).write_bytes("".join(f"{item}\n" for item in item_ids).encode())
+    (job_dir / ITEMS_FILE).write_bytes("".join(f"{item}\n" for item in item_ids).encode())
 
 
 def member_directory(job_dir: pathlib.Path, member: int, num_members: int) -> pathlib.Path:
@@ -48,11 +48,11 @@ def warm_start(model: SequenceModel, item_ids: tuple[str, ...], job_dir: pathlib
     places = (job_dir / f"member-{member}", job_dir / "member-0", job_dir)
     found = (tf.train.latest_checkpoint(str(place / "checkpoints" / "best")) for place in places)
     checkpoint = next(filter(None, found), None)
-    if checkpoint is None or not (job_dir / _ITEMS).exists():
-        raise UserError(f"training.warm_start {job_dir}: no trained run there (checkpoints/best and {_ITEMS})")
+    if checkpoint is None or not (job_dir / ITEMS_FILE).exists():
+        raise UserError(f"training.warm_start {job_dir}: no trained run there (checkpoints/best and {ITEMS_FILE})")
     # What is not built yet would be restored later, and what does not fit would pass in silence.
     model.catalogue_scores(tf.constant([[0]]))
-    old_ids = (job_dir / _ITEMS).read_bytes().decode().split("\n")[:-1]
+    old_ids = (job_dir / ITEMS_FILE).read_bytes().decode().split("\n")[:-1]
     old_rows = {item: row for row, item in enumerate(old_ids)}
     embeddings = tf.Variable(tf.zeros([len(old_ids) + 1, model.item_embeddings.shape[1]]))
     biases = tf.Variable(tf.zeros([len(old_ids)]))

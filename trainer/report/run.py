@@ -1,0 +1,155 @@
+"""A finished run and the data it was made from, opened to be looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from protos.errors import UserError
+from trainer import config as configuration
+from trainer.calibration import fit_event_lists
+from trainer.config import Config
+from trainer.data import load
+from trainer.data.interactions import Interactions
+from trainer.data.splits import EvaluationQueries, Split, split
+from trainer.ensemble import AnySparCode, Ensemble, put_together
+from trainer.evaluation import Ranker
+from trainer.origin import Origin, read_origin
+from trainer.ranking import ModelRanker
+from trainer.report.exported import Exported
+from trainer.sequence_model import SequenceModel
+from trainer.split_data import SplitData
+from trainer.task import MODELS
+from trainer.warm_start import ITEMS_FILE, member_directory
+
+# Scores of (code, item) pairs that a page may cost, about.
+_MOST_PAIRS = 1 << 30
+_LEAST_QUERIES = 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What the sections look at.
+
+    Attributes:
+      job_dir: of the run.
+      origin: data and kind of model.
+      config: of the run.
+      interactions: all events.
+      parts: their split.
+      exported: the model as it was exported; None of what has no codes.
+      ranker: answers histories as the model does, with nothing pruned.
+      queries: a sample of the test queries, which everything is measured with.
+      asked: test queries that there are.
+    """
+
+    job_dir: pathlib.Path
+    origin: Origin
+    config: Config
+    interactions: Interactions
+    parts: Split
+    exported: Exported | None
+    ranker: Ranker
+    queries: EvaluationQueries
+    asked: int
+
+    @property
+    def has_times(self) -> bool:
+        """Whether events have times of a clock, not places in a file."""
+        return int(self.interactions.times.max()) > max(len(self.interactions), 10**7)
+
+    @property
+    def batch_size(self) -> int:
+        """Queries answered together: a batch's scores of the whole catalogue take 128 MB at most."""
+        return int(np.clip((1 << 25) // len(self.parts.catalogue), 1, 256))
+
+
+def open_run(job_dir: pathlib.Path, source: str | None, num_queries: int) -> Run:
+    """Opens a run.
+
+    Args:
+      job_dir: of `trainer.task`.
+      source: of the data; None takes what the run remembers.
+      num_queries: most test queries of the sample; fewer are taken where the catalogue is very large.
+
+    Raises:
+      UserError: there is no run, it is not finished, it does not remember its data, or the data is of another run.
+    """
+    if not (job_dir / "config.yaml").is_file():
+        raise UserError(f"--job-dir {job_dir} has no config.yaml: it is no directory of trainer.task")
+    config = configuration.load(str(job_dir / "config.yaml"))
+    origin = _origin(job_dir, source)
+    _require_finished(job_dir, config, origin)
+    interactions = load(origin.data)
+    parts = split(interactions, config.data.split)
+    data = SplitData(parts)
+    _require_same(job_dir, config, data, origin.data)
+    has_export = (job_dir / "export").is_dir()
+    exported = Exported(job_dir / "export", parts) if has_export else None
+    ranker = exported or ModelRanker(_restored(job_dir, config, data, origin.model))
+    queries = parts.queries("test")
+    if not len(queries):
+        raise UserError(f"{origin.data} has no test events: no user has the three events that a split needs")
+    sample = queries.sample(_sample_size(num_queries, exported, parts), config.training.seed)
+    return Run(job_dir, origin, config, interactions, parts, exported, ranker, sample, len(queries))
+
+
+def _origin(job_dir: pathlib.Path, source: str | None) -> Origin:
+    found = read_origin(job_dir)
+    if source is None and found is None:
+        raise UserError(f"{job_dir} does not remember its data: the run was not made by trainer.task; give --data")
+    if found is None:
+        return Origin(source, "sparcode")
+    return found if source is None else found._replace(data=source)
+
+
+def _require_finished(job_dir: pathlib.Path, config: Config, origin: Origin) -> None:
+    for number in range(config.training.num_members):
+        directory = member_directory(job_dir, number, config.training.num_members)
+        newest = tf.train.latest_checkpoint(str(directory / "checkpoints"))
+        finished = newest and tf.train.load_variable(newest, "state/finished/.ATTRIBUTES/VARIABLE_VALUE")
+        if not finished:
+            raise UserError(f"the run in {directory} is not finished; run trainer.task --job-dir {job_dir} to its end")
+    has_codes = origin.model == "sparcode" and config.quantizer.structure != "none"
+    if has_codes and not (job_dir / "export" / "manifest.json").is_file():
+        raise UserError(f"the run in {job_dir} is trained but not exported; run trainer.task again, which exports it")
+
+
+def _require_same(job_dir: pathlib.Path, config: Config, data: SplitData, source: str) -> None:
+    """Raises UserError unless training saw exactly this data."""
+    kept = (job_dir / ITEMS_FILE).read_bytes().decode().split("\n")[:-1]
+    cure = "give the data that the run was made from"
+    if kept != list(data.catalogue.item_id):
+        raise UserError(
+            f"--data {source} has {len(data.catalogue):,} items in training, the run in {job_dir} {len(kept):,}, and"
+            f" they are not the same, row by row; {cure}"
+        )
+    if data.checksum(config) != (job_dir / "data.sha256").read_text().strip():
+        raise UserError(f"--data {source} has the items of the run in {job_dir}, but other events; {cure}")
+
+
+def _restored(job_dir: pathlib.Path, config: Config, data: SplitData, kind: str) -> SequenceModel | Ensemble:
+    """The model of a run without an export, with its best weights; its event lists, if it has any, are fitted anew."""
+    members = []
+    for number in range(config.training.num_members):
+        model = MODELS[kind](config, data.counts(), columns=data.columns())
+        model.catalogue_scores(tf.constant(model.windows_of([np.zeros(0, np.int32)])))  # variables exist from here on
+        directory = member_directory(job_dir, number, config.training.num_members)
+        best = tf.train.latest_checkpoint(str(directory / "checkpoints" / "best"))
+        tf.train.Checkpoint(model=model).restore(best).assert_existing_objects_matched().expect_partial()
+        members.append(model)
+    model = put_together(members)
+    if isinstance(model, AnySparCode):
+        fit_event_lists(model, data.windows(config), data.validation(config))
+    return model
+
+
+def _sample_size(wanted: int, exported: Exported | None, parts: Split) -> int:
+    """Queries whose codes cost no more pairs than a page may."""
+    if exported is None or exported.space.size * len(parts.catalogue) <= _MOST_PAIRS:
+        return wanted
+    affordable = _MOST_PAIRS // (exported.num_tokens * len(parts.catalogue))
+    return min(wanted, max(_LEAST_QUERIES, affordable))
