@@ -73,7 +73,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=[name for room in ROOMS for name in (room, f"{room}.*")]),
-    package_data={"trainer": ["presets/*.yaml", "presets/spaces/*.yaml"], "protos": ["*.proto"]},
+    package_data={"trainer": ["presets/*.yaml", "presets/spaces/*.yaml", "report/*.css"], "protos": ["*.proto"]},
     install_requires=CLIENT,
     extras_require={"trainer": TRAINER, "beam": BEAM, "serving": SERVING, "storage": STORAGE, "all": ALL, "dev": DEV},
 )

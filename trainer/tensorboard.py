@@ -106,7 +106,7 @@ def flat(config: Config) -> dict[str, bool | int | float | str]:
 
 
 def _write_vectors(logs: pathlib.Path, model: SequenceModel | Ensemble, catalogue: Items, counts: np.ndarray) -> None:
-    """A checkpoint of the vectors, a table of labels for each, and the file that tells the projector of them."""
+    """A table of vectors and one of labels of each kind, and the file that tells the projector of them."""
     rows = np.sort(np.argsort(-counts, kind="stable")[:PROJECTED_ITEMS])
     items = np.concatenate([member.item_vectors(tf.constant(rows, tf.int32)).numpy() for member in model.members], 1)
     genres = ("|".join(catalogue.genres[row]) for row in rows)
@@ -119,13 +119,15 @@ def _write_vectors(logs: pathlib.Path, model: SequenceModel | Ensemble, catalogu
     vectors, tables = {"items": items}, {"items": columns}
     if any(_has_codes(member) for member in model.members):
         vectors["codewords"], tables["codewords"] = _codewords(model.members)
-    # The newest checkpoint of the directory is found without a path, so that the directory can be moved.
-    variables = {name: tf.Variable(values) for name, values in vectors.items()}
-    tf.train.Checkpoint(**variables).save(str(logs / "projector"))
+    # Tables of vectors, not a checkpoint: their paths are relative, and TensorBoard would show those of a checkpoint a
+    # second time for each directory of scalars below.
     config = projector.ProjectorConfig()
     for name, table in tables.items():
+        np.savetxt(logs / f"{name}.vectors.tsv", vectors[name], "%.6g", delimiter="\t")
         (logs / f"{name}.tsv").write_text(_tsv(table), encoding="utf-8")
-        config.embeddings.add(tensor_name=f"{name}/.ATTRIBUTES/VARIABLE_VALUE", metadata_path=f"{name}.tsv")
+        shape = vectors[name].shape
+        files = {"tensor_path": f"{name}.vectors.tsv", "metadata_path": f"{name}.tsv"}
+        config.embeddings.add(tensor_name=name, tensor_shape=shape, **files)
     (logs / "projector_config.pbtxt").write_text(str(config))
 
 

@@ -32,6 +32,8 @@ def browser(profile: pathlib.Path) -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, Service(programs[1]))
     try:
+        driver.get("about:blank")
+        driver.get_log("performance")  # what the page of a new tab loaded
         yield driver
     finally:
         driver.quit()

@@ -76,7 +76,7 @@ def slots_of(encoded: Encoded, exported: Exported) -> np.ndarray:
 
 def code_name(codes: Sequence[int], slot: int | None = None) -> str:
     """What a code is called."""
-    return "code " + "·".join(map(str, codes)) + ("" if slot is None else f" of slot {slot}")
+    return ("" if slot is None else f"slot {slot} ") + "code " + "·".join(map(str, codes))
 
 
 def _book(encoded: Encoded, exported: Exported, slot: int, book: int) -> dict[str, Any]:

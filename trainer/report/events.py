@@ -17,7 +17,7 @@ def read_scalars(directory: pathlib.Path) -> Curves:
     An epoch that a killed run repeats is there twice: the later one counts.
     """
     found: dict[str, dict[int, tuple[float, float]]] = {}
-    for path in directory.glob("events.out.tfevents.*"):
+    for path in sorted(directory.glob("events.out.tfevents.*")):
         for event in _events(path):
             for value in event.summary.value:
                 _keep(found.setdefault(value.tag, {}), event.step, event.wall_time, value)

@@ -151,7 +151,7 @@ def _why(parts: Sequence[dict[str, Any]]) -> str:
     total, usual = (sum(part[name] for part in parts) for name in ("value", "usual"))
     above = sorted(parts, key=lambda part: -abs(part["value"] - part["usual"]))[:_REASONS]
     reasons = [
-        f"{'after ' if part['kind'] == 'event' else ''}{part['name']} {part['value'] - part['usual']:+.2f}"
+        f"{'after ' if part['kind'] == 'event' else ''}{part['name']} {part['value'] - part['usual']:+.1f}"
         for part in above
     ]
-    return f"score {total:.2f}, usual {usual:.2f}; {', '.join(reasons)}"
+    return f"score {total:.1f}, usual {usual:.1f}: {', '.join(reasons)}".replace(" -", " \N{MINUS SIGN}")
