@@ -24,6 +24,7 @@ from protos.storage import Store, open_store
 from trainer.data import load
 from trainer.data.interactions import Interactions
 from trainer.data.splits import Split, split
+from trainer.origin import remember_data
 
 
 def publish(options: PublishOptions) -> int:
@@ -61,6 +62,7 @@ def _make(run: Run, parts: Split, options: PublishOptions, stages: Stages) -> tu
     """The base path of a servable that has passed the gates, and how it answers."""
     with stages.stage("train and export"):
         export_dir = trained_export(run, options.config, parts)
+        remember_data(run.training, options.data)
     with stages.stage("build index"):
         index_dir = index_of(run, export_dir, options)
     with stages.stage("export servable"):

@@ -23,7 +23,7 @@ from trainer.evaluation import evaluate
 from trainer.export import export
 from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
-from trainer.origin import write_origin
+from trainer.origin import remember_data, remember_model
 from trainer.prepared_data import PreparedData
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
@@ -103,6 +103,7 @@ def train(
     elif score is None:
         score = evaluate(ModelRanker(model), validation).means()[SELECTED_BY]
     write_outcome(job_dir / "logs", model, data.catalogue, data.counts(), {SELECTED_BY: score})
+    remember_model(job_dir, type(members[0]).__name__)
     return Trained(model, tuple(results), score, time.perf_counter() - start)
 
 
@@ -203,7 +204,7 @@ def main(argv: Sequence[str]) -> None:
     data = _read(arguments.data, config)
     trained = train(data, config, arguments.job_dir, MODELS[arguments.model])
     print(trained)
-    write_origin(arguments.job_dir, arguments.data, arguments.model)
+    remember_data(arguments.job_dir, arguments.data)
     if trained.model.is_quantized:
         directory = export_trained(trained, data, arguments.job_dir / "export")
         print(f"exported to {directory}")

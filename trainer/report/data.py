@@ -68,7 +68,7 @@ def _numbers(run: Run) -> dict[str, Any]:
     top = per_item[: max(1, round(_TOP_SHARE * len(per_item)))].sum() / len(events)
     span = [_date(events.times.min()), _date(events.times.max())] if run.has_times else None
     return {
-        "source": run.origin.data,
+        "source": run.source,
         "users": len(events.user_ids),
         "items": len(events.catalogue),
         "events": len(events),

@@ -17,6 +17,7 @@ from trainer.data.interactions import Interactions
 from trainer.data.splits import EvaluationQueries, Split, split
 from trainer.ensemble import AnySparCode, Ensemble, put_together
 from trainer.evaluation import Ranker
+from trainer.model import SparCode
 from trainer.origin import Origin, read_origin
 from trainer.ranking import ModelRanker
 from trainer.report.exported import Exported
@@ -28,6 +29,7 @@ from trainer.warm_start import ITEMS_FILE, member_directory
 # Scores of (code, item) pairs that a page may cost, about.
 _MOST_PAIRS = 1 << 30
 _LEAST_QUERIES = 200
+_KINDS = {kind.__name__: kind for kind in MODELS.values()}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +38,8 @@ class Run:
 
     Attributes:
       job_dir: of the run.
-      origin: data and kind of model.
+      source: of the data.
+      kind: the class of the model.
       config: of the run.
       interactions: all events.
       parts: their split.
@@ -47,7 +50,8 @@ class Run:
     """
 
     job_dir: pathlib.Path
-    origin: Origin
+    source: str
+    kind: str
     config: Config
     interactions: Interactions
     parts: Split
@@ -82,7 +86,7 @@ def open_run(job_dir: pathlib.Path, source: str | None, num_queries: int) -> Run
         raise UserError(f"--job-dir {job_dir} has no config.yaml: it is no directory of trainer.task")
     config = configuration.load(str(job_dir / "config.yaml"))
     origin = _origin(job_dir, source)
-    _require_finished(job_dir, config, origin)
+    _require_finished(job_dir, config, origin.model)
     interactions = load(origin.data)
     parts = split(interactions, config.data.split)
     data = SplitData(parts)
@@ -94,26 +98,27 @@ def open_run(job_dir: pathlib.Path, source: str | None, num_queries: int) -> Run
     if not len(queries):
         raise UserError(f"{origin.data} has no test events: no user has the three events that a split needs")
     sample = queries.sample(_sample_size(num_queries, exported, parts), config.training.seed)
-    return Run(job_dir, origin, config, interactions, parts, exported, ranker, sample, len(queries))
+    return Run(job_dir, origin.data, origin.model, config, interactions, parts, exported, ranker, sample, len(queries))
 
 
 def _origin(job_dir: pathlib.Path, source: str | None) -> Origin:
-    found = read_origin(job_dir)
-    if source is None and found is None:
-        raise UserError(f"{job_dir} does not remember its data: the run was not made by trainer.task; give --data")
-    if found is None:
-        return Origin(source, "sparcode")
+    # Runs that remember no model are of before: those that an index can be built from are the ones to be reported.
+    found = read_origin(job_dir) or Origin(SparCode.__name__)
+    if source is None and found.data is None:
+        raise UserError(f"{job_dir} does not remember its data: it was not made by trainer.task; give --data")
+    if found.model not in _KINDS:
+        raise UserError(f"{job_dir} holds a {found.model}; there are reports of {', '.join(_KINDS)}")
     return found if source is None else found._replace(data=source)
 
 
-def _require_finished(job_dir: pathlib.Path, config: Config, origin: Origin) -> None:
+def _require_finished(job_dir: pathlib.Path, config: Config, kind: str) -> None:
     for number in range(config.training.num_members):
         directory = member_directory(job_dir, number, config.training.num_members)
         newest = tf.train.latest_checkpoint(str(directory / "checkpoints"))
         finished = newest and tf.train.load_variable(newest, "state/finished/.ATTRIBUTES/VARIABLE_VALUE")
         if not finished:
             raise UserError(f"the run in {directory} is not finished; run trainer.task --job-dir {job_dir} to its end")
-    has_codes = origin.model == "sparcode" and config.quantizer.structure != "none"
+    has_codes = kind == SparCode.__name__ and config.quantizer.structure != "none"
     if has_codes and not (job_dir / "export" / "manifest.json").is_file():
         raise UserError(f"the run in {job_dir} is trained but not exported; run trainer.task again, which exports it")
 
@@ -135,7 +140,7 @@ def _restored(job_dir: pathlib.Path, config: Config, data: SplitData, kind: str)
     """The model of a run without an export, with its best weights; its event lists, if it has any, are fitted anew."""
     members = []
     for number in range(config.training.num_members):
-        model = MODELS[kind](config, data.counts(), columns=data.columns())
+        model = _KINDS[kind](config, data.counts(), columns=data.columns())
         model.catalogue_scores(tf.constant(model.windows_of([np.zeros(0, np.int32)])))  # variables exist from here on
         directory = member_directory(job_dir, number, config.training.num_members)
         best = tf.train.latest_checkpoint(str(directory / "checkpoints" / "best"))

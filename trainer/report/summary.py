@@ -8,13 +8,13 @@ from trainer.report.answers import METRIC_NAMES
 from trainer.report.markup import Section, facts
 from trainer.report.run import Run
 
-_KINDS = {"sparcode": "SparCode", "two_tower": "Two-tower model", "late_interaction": "Late-interaction model"}
+_KINDS = {"SparCode": "SparCode", "TwoTower": "Two-tower model", "LateInteraction": "Late-interaction model"}
 
 
 def kind_of(run: Run) -> str:
     """The kind of model, in words."""
     members = run.config.training.num_members
-    return _KINDS[run.origin.model] + (f" of {members} members" if members > 1 else "")
+    return _KINDS[run.kind] + (f" of {members} members" if members > 1 else "")
 
 
 def summary(sections: Sequence[Section]) -> str:
