@@ -175,7 +175,7 @@ def split(interactions: Interactions, method: str = "chronological") -> Split:
 
 def test_events(interactions: Interactions, method: str) -> np.ndarray:
     """Places of the test events of a split among all events, in the order of its `test`."""
-    return np.flatnonzero(METHODS[method](interactions) == _TEST)
+    return np.flatnonzero(METHODS[method](interactions) == TEST)
 
 
 def _tenth(counts: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from trainer.calibration import fit_event_lists
 from trainer.config import Config
 from trainer.data import load
 from trainer.data.interactions import Interactions
+from trainer.data.prepared import is_prepared
 from trainer.data.splits import EvaluationQueries, Split, split
 from trainer.ensemble import AnySparCode, Ensemble, put_together
 from trainer.evaluation import Ranker
@@ -106,6 +107,11 @@ def _origin(job_dir: pathlib.Path, source: str | None) -> Origin:
     found = read_origin(job_dir) or Origin(SparCode.__name__)
     if source is None and found.data is None:
         raise UserError(f"{job_dir} does not remember its data: it was not made by trainer.task; give --data")
+    if source is None and is_prepared(found.data):
+        raise UserError(
+            f"the run in {job_dir} is of prepared data ({found.data}), which keeps no times and is read as a stream;"
+            " give --data with the log that it was prepared from"
+        )
     if found.model not in _KINDS:
         raise UserError(f"{job_dir} holds a {found.model}; there are reports of {', '.join(_KINDS)}")
     return found if source is None else found._replace(data=source)
@@ -132,7 +138,10 @@ def _require_same(job_dir: pathlib.Path, config: Config, data: SplitData, source
             f"--data {source} has {len(data.catalogue):,} items in training, the run in {job_dir} {len(kept):,}, and"
             f" they are not the same, row by row; {cure}"
         )
-    if data.checksum(config) != (job_dir / "data.sha256").read_text().strip():
+    # What prepared data is known by, a log is not.
+    known = read_origin(job_dir)
+    streamed = known is not None and known.data is not None and is_prepared(known.data)
+    if not streamed and data.checksum(config) != (job_dir / "data.sha256").read_text().strip():
         raise UserError(f"--data {source} has the items of the run in {job_dir}, but other events; {cure}")
 
 

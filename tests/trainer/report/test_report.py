@@ -17,6 +17,7 @@ from tests.support.browser import browser, requests, show_at
 from tests.trainer.report.seen import TITLE, train
 from trainer import config as configuration
 from trainer.data import load
+from trainer.data.__main__ import main as prepare
 from trainer.data.splits import split
 from trainer.ranking import ModelRanker
 from trainer.report.__main__ import main
@@ -154,11 +155,15 @@ def test_links_lead_to_sections_and_titles_stay_text(chromium, made) -> None:
     assert chromium.title == "Training report"
 
 
-def test_a_run_without_codes_times_and_titles_has_a_page(tmp_path) -> None:
+def test_a_run_without_codes_times_and_titles_on_prepared_data_has_a_page(tmp_path) -> None:
+    pairs, prepared = tmp_path / "pairs.txt", tmp_path / "prepared"
     lines = [f"u{user} i{(3 * user + step) % 20}" for user in range(30) for step in range(6)]
-    (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
-    job_dir = train(tmp_path / "pairs.txt", tmp_path / "job", "two_tower", training__epochs=2)
-    page, numbers = report(job_dir, tmp_path / "report.html")
+    pairs.write_text("\n".join(lines) + "\n")
+    prepare(["prepare", "--data", str(pairs), "--output", str(prepared)])
+    job_dir = train(prepared, tmp_path / "job", "two_tower", training__epochs=2)
+    with pytest.raises(UserError, match=r"is of prepared data .*; give --data with the log"):
+        report(job_dir, tmp_path / "report.html")
+    page, numbers = report(job_dir, tmp_path / "report.html", "--data", str(pairs))
     assert list(numbers) == ["data", "training", "accuracy", "codes", "recommendations"]
     assert "has no codes" in page
     assert "no times" in page
