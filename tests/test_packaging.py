@@ -291,10 +291,10 @@ def requirements(metadata: email.message.Message, extra: str = "") -> dict[str, 
     return {canonicalize_name(requirement.name): requirement for requirement in wanted}
 
 
-def test_the_wheel_holds_every_module_preset_and_proto_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_every_module_preset_style_and_proto_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
     paths = [*(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")), *PROTOS]
-    paths += (ROOT / "trainer" / "presets").rglob("*.yaml")
+    paths += [*(ROOT / "trainer" / "presets").rglob("*.yaml"), ROOT / "trainer" / "report" / "page.css"]
     assert shipped == {path.relative_to(ROOT).as_posix() for path in paths}
 
 

@@ -139,8 +139,7 @@ def _pictures(by: dict[str, Any]) -> list[str]:
 
 def _picture(name: str, metric: str, found: dict[str, Any], unit: str, words: Sequence[str]) -> str:
     made, axes = drawing()
-    counted = [f"{label}\n{count:,}" for label, count in zip(found["names"], found["counts"], strict=True)]
-    labels = [label.replace("first 3 months", "3 months").replace("first ", "") for label in counted]
+    labels = [f"{label}\n{count:,}" for label, count in zip(found["names"], found["counts"], strict=True)]
     groups = {ranker: tuple(zip(*points, strict=True)) for ranker, points in found[metric].items()}
     bars(axes, labels, groups)
     key(axes)

@@ -47,7 +47,7 @@ def samples_section(run: Run, answers: Answers, encoded: Encoded | None) -> Sect
     if run.exported is None:
         return Section("Recommendations", lead(said) + "".join(map(_article, users)), {"users": users})
     said += (
-        " Most of a score is usual: what the codes of all queries add to the item on average, which is its popularity."
+        " Most of a score is usual: what the codes of all queries add to the item on average, mostly its popularity."
         " The bar is the rest, what makes the answer this user's."
     )
     parts = "".join(f'<li><span class="bar"><i class="{kind}"></i></span>{text(words)}</li>' for kind, words in _KEY)
