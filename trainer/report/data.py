@@ -10,11 +10,12 @@ import numpy as np
 from trainer.data.splits import test_events
 from trainer.report.classes import growing
 from trainer.report.markup import Section, facts, figure, figures, lead, note
-from trainer.report.pictures import MODEL, bars, drawing, key, powers, svg
+from trainer.report.pictures import MODEL, bars, drawing, key, powers, slant, svg
 from trainer.report.run import Run
 
 _TOP_SHARE = 0.01
 _PERIODS = 40
+_FEW_NAMES = 7
 
 
 def data_section(run: Run) -> Section:
@@ -91,7 +92,8 @@ def _users(run: Run) -> str:
     found = np.bincount(classes.of(counts), minlength=len(classes.names))
     made, axes = drawing()
     bars(axes, classes.names, {"users": (found, None)})
-    axes.tick_params(axis="x", rotation=50 if len(found) > 7 else 0)
+    if len(found) > _FEW_NAMES:
+        slant(axes)
     axes.set(xlabel="events of a user", ylabel="users")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     return figure(

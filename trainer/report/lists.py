@@ -12,12 +12,20 @@ from protos.artifact import MANIFEST
 from protos.errors import UserError
 from trainer.report.classes import from_to, growing
 from trainer.report.exported import Exported
-from trainer.report.markup import Section, figure, figures, lead
-from trainer.report.pictures import bars, drawing, svg
+from trainer.report.markup import Section, beside, figure, lead, table
+from trainer.report.pictures import bars, drawing, slant, svg
 from trainer.report.run import Run
 
 # Codes whose lists are counted where there is no index.
 _MOST_CODES = 1024
+_FEW_NAMES = 5
+_QUANTILES = {
+    "min": "shortest",
+    "p10": "10% are not longer than",
+    "median": "median",
+    "p90": "90% are not longer than",
+    "max": "longest",
+}
 _POSSIBLE_ADVICE = {
     "good": "short lists: most items score nothing with most codes, and an index may hold them all.",
     "bad": "full ones: every item scores something with every code, so lists are cut at --postings_per_code, and the"
@@ -44,7 +52,15 @@ def lists_section(run: Run, index: pathlib.Path | None) -> Section:
     median = numbers["quantiles"].get("median")
     said += "" if median is None else f" The median list has {median:,.0f} of {run.exported.num_items:,} items."
     picture = _picture(numbers["histogram"], _POSSIBLE_ADVICE if index is None else _ADVICE)
-    return Section("Lists", lead(said) + figures([picture], wide=True), numbers)
+    return Section("Lists", lead(said) + beside(picture, _table(numbers)), numbers)
+
+
+def _table(numbers: dict[str, Any]) -> str:
+    found = numbers["quantiles"]
+    rows = [[words, f"{found[name]:,.0f}"] for name, words in _QUANTILES.items() if name in found]
+    if numbers.get("fidelity") is not None:
+        rows.append(["fidelity, share of exact answers kept", f"{numbers['fidelity']:.4f}"])
+    return table(["lists of codes", "items"], rows)
 
 
 def possible_lengths(exported: Exported) -> dict[str, Any]:
@@ -56,7 +72,7 @@ def possible_lengths(exported: Exported) -> dict[str, Any]:
     found = np.bincount(classes.of(lengths), minlength=len(classes.names))
     return {
         "codes": count,
-        "quantiles": {"least": int(lengths.min()), "median": float(np.median(lengths)), "most": int(lengths.max())},
+        "quantiles": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())},
         "histogram": [[name, int(lists)] for name, lists in zip(classes.names, found, strict=True)],
     }
 
@@ -91,8 +107,8 @@ def _picture(histogram: list[list], advice: dict[str, str]) -> str:
     made, axes = drawing()
     names, counts = zip(*histogram, strict=True)
     bars(axes, names, {"lists": (counts, None)})
-    if len(names) > 5:
-        axes.tick_params(axis="x", rotation=50)
+    if len(names) > _FEW_NAMES:
+        slant(axes)
     axes.set(xlabel="items in a list", ylabel="lists")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     picture = svg(made, "lists-lengths", "Lists of codes by their length")

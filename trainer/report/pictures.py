@@ -19,7 +19,8 @@ SERIES = ("#050501", "#050502", "#050503", "#050504", "#050505", "#050506")
 _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper"} | {
     colour: f"series-{number}" for number, colour in enumerate(SERIES)
 }
-MODEL, OTHER = SERIES[0], SERIES[1]
+MODEL = SERIES[0]
+_MOST_NAMES = 12
 
 _STYLE = {
     **{"svg.fonttype": "none", "font.size": 10, "legend.fontsize": 10},
@@ -88,6 +89,13 @@ def bars(axes: Axes, labels: Sequence[str], groups: Mapping[str, Bars]) -> None:
     axes.set_xticks(range(len(labels)), labels)
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(bottom=0)
+
+
+def slant(axes: Axes) -> None:
+    """Names of places that would not fit side by side, each ending at its place; of very many, every other one."""
+    for number, label in enumerate(axes.get_xticklabels()):
+        label.set(rotation=45, ha="right", rotation_mode="anchor")
+        label.set_visible(len(axes.get_xticks()) <= _MOST_NAMES or number % 2 == 1)
 
 
 def svg(made: Figure, name: str, says: str) -> str:

@@ -17,6 +17,7 @@ _USERS = 6
 _ANSWERS = 10
 _HISTORY = 8
 _REASONS = 3
+_LEAST = 0.05  # what is not 0.0 in words
 _KEY = (("code", "what this user's codes add, above the usual"), ("event", "what events of the history add"))
 
 
@@ -149,9 +150,14 @@ def _answer(answer: dict[str, Any], most: float) -> str:
 def _why(parts: Sequence[dict[str, Any]]) -> str:
     """The score, and what differs most from the usual."""
     total, usual = (sum(part[name] for part in parts) for name in ("value", "usual"))
-    above = sorted(parts, key=lambda part: -abs(part["value"] - part["usual"]))[:_REASONS]
+    above = sorted(((part["value"] - part["usual"], part) for part in parts), key=lambda each: -abs(each[0]))
     reasons = [
-        f"{'after ' if part['kind'] == 'event' else ''}{part['name']} {part['value'] - part['usual']:+.1f}"
-        for part in above
+        f"{'after ' if part['kind'] == 'event' else ''}{part['name']} {_signed(more)}"
+        for more, part in above[:_REASONS]
+        if abs(more) >= _LEAST
     ]
-    return f"score {total:.1f}, usual {usual:.1f}: {', '.join(reasons)}".replace(" -", " \N{MINUS SIGN}")
+    return ": ".join(filter(None, (f"score {total:.1f}, usual {usual:.1f}", ", ".join(reasons))))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
