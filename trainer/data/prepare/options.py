@@ -40,7 +40,11 @@ examples:
 
 @dataclasses.dataclass(frozen=True)
 class PrepareOptions:
-    """The preparation's own options; see --help. `num_shards` is None where the size of the files decides."""
+    """The preparation's own options; see --help.
+
+    `num_shards` is None where the size of the files decides. With `context`, features of events and users that the
+    data declares are an error, since records do not hold them; without, they are left out.
+    """
 
     data: str
     output: pathlib.Path
@@ -48,6 +52,7 @@ class PrepareOptions:
     max_items: int = 1_000_000
     tail_buckets: int = 0
     num_shards: int | None = None
+    context: bool = True
     progress: bool = False
 
     def __post_init__(self) -> None:
@@ -91,6 +96,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num_shards", type=int, metavar="N", help="files of records; memory holds one (default: by the size of files)"
+    )
+    parser.add_argument(
+        "--no_context",
+        dest="context",
+        action="store_false",
+        help="leave out the features of events and users that a schema declares: records do not hold them, and without"
+        " this flag they are an error. Features of items are kept",
     )
     parser.add_argument(
         "--progress",

@@ -45,10 +45,10 @@ def prepare(options: PrepareOptions, beam_flags: Sequence[str] = ()) -> Prepared
     Raises:
       UserError: an option, the data, or the output will not do.
     """
-    runner = beam_options(beam_flags, own_names(), "the preparation")
     quiet_beam()
+    runner = beam_options(beam_flags, [*own_names(), "no_context"], "the preparation")
     _require_replaceable(options.output)
-    source = source_of(options.data)
+    source = source_of(options.data, options.context)
     with new_artifact(options.output.absolute()) as directory:
         prepared = _prepare(source, options, runner, directory)
         shutil.rmtree(directory / _SCRATCH)

@@ -32,18 +32,24 @@ RunTasks = Callable[[list[Task]], list[Scattered]]
 class SchemaSource:
     """The files of a schema.
 
+    Args:
+      path: of the schema.
+      with_context: whether features of events and users must be there, which records cannot hold.
+
     Raises:
-      UserError: a file is not found, or the schema declares features that records do not hold.
+      UserError: a file is not found, or the schema declares such features.
     """
 
-    def __init__(self, path: str) -> None:
-        self._schema = read_schema(path)
-        self.name, self.declared = self._schema.name, self._schema.declared
-        if self.declared.context:
+    def __init__(self, path: str, with_context: bool) -> None:
+        schema = read_schema(path)
+        if with_context and schema.declared.context:
             raise UserError(
-                f"{path}: feature {self.declared.context[0].name!r} is one of events or users, which prepared data does"
-                " not hold; leave the features of interactions and users out, or train from the schema itself"
+                f"{path}: feature {schema.declared.context[0].name!r} is one of events or users, which prepared data"
+                " does not hold; --no_context leaves them out, and --data of trainer.task takes the schema itself"
             )
+        interactions = dataclasses.replace(schema.interactions, features=())
+        self._schema = dataclasses.replace(schema, interactions=interactions, users=None)
+        self.name, self.declared = self._schema.name, self._schema.declared
         self._report = Report(self._schema.max_bad_share, stop_at_once=True)
         self._log = SourceReader("interactions", self._schema.interactions, self._report)
 
@@ -121,13 +127,13 @@ class KnownSource(NamedTuple):
         return self.interactions.catalogue.take(rows[item] for item in ids)
 
 
-def source_of(data: str) -> SchemaSource | KnownSource:
-    """The log that --data names.
+def source_of(data: str, with_context: bool) -> SchemaSource | KnownSource:
+    """The log that --data names; see SchemaSource.
 
     Raises:
       UserError: it cannot be read.
     """
-    return SchemaSource(data) if is_schema(data) else KnownSource(load(data))
+    return SchemaSource(data, with_context) if is_schema(data) else KnownSource(load(data))
 
 
 def _shards(size: int) -> int:
