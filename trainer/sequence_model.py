@@ -257,7 +257,8 @@ class SequenceModel(tfrs.Model):
         cumulative = np.cumsum(self._counts, dtype=np.float64)
         draws = tf.random.stateless_uniform([loss.popularity_negatives], seed + 2, 0, cumulative[-1], tf.float64)
         popular = tf.minimum(tf.searchsorted(cumulative, draws, side="right"), self.num_targets - 1)
-        rows = tf.concat([tf.gather(positives, picks), uniform, popular], 0)
+        # One more, for a batch that has none: all its events are of the tail.
+        rows = tf.concat([tf.gather(tf.pad(positives, [[0, 1]]), picks), uniform, popular], 0)
         # The positives of a batch are drawn by popularity too.
         share = 1.0 - loss.uniform_negatives / loss.num_negatives
         popularity = (self._counts / cumulative[-1]).astype(np.float32)

@@ -60,3 +60,14 @@ def test_a_removed_item_among_others_is_no_tail():
     removed = [row in (3, NUM_ITEMS - 1) for row in range(NUM_ITEMS)]
     model = small_model(small_config(), columns=FeatureColumns(items={"removed": pa.array(removed)}))
     assert (model.num_targets, model.tail_buckets) == (NUM_ITEMS - 1, 1)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_batch_of_nothing_but_the_tail_teaches_nothing(loss):
+    model = small_model(small_config(loss=loss, quantizer={"commit_weight": 1.0}), columns=REMOVED)
+    windows = tf.constant([[-1, NUM_ITEMS - 1, NUM_ITEMS - 2], [-1, -1, NUM_ITEMS - 1]])
+    assert float(model.compute_loss(windows)) == 0
+    before = model.item_embeddings.numpy()
+    tf.function(model.train_step)(windows)
+    assert all(np.isfinite(variable.numpy()).all() for variable in model.variables if variable.dtype.is_floating)
+    np.testing.assert_array_equal(before, model.item_embeddings)

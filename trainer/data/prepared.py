@@ -125,7 +125,7 @@ class Prepared:
 
 def is_prepared(path: str | os.PathLike[str]) -> bool:
     """Whether a prepared directory of whatever version is there."""
-    manifest, kind = pathlib.Path(path) / MANIFEST, FORMAT.partition("/")[0]
+    manifest, kind = pathlib.Path(path).expanduser() / MANIFEST, FORMAT.partition("/")[0]
     return manifest.is_file() and f'"{kind}/' in manifest.read_text()
 
 

@@ -57,7 +57,7 @@ def load(source: str | os.PathLike[str]) -> Interactions:
     path = pathlib.Path(source).expanduser().resolve()
     if not path.exists():
         raise UserError(f"data {path} does not exist; expected {_known()}")
-    if is_schema(source):
+    if is_schema(path):
         return load_schema(path)
     if path.is_dir() and is_prepared(path):
         raise UserError(f"data {path} is prepared for trainer.task, which streams it; expected {_known()}")
