@@ -42,6 +42,11 @@ def run(tmp_path_factory):
     return directory
 
 
+def test_epochs_end_before_a_pass_is_over(run):
+    latest = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run / "checkpoints")))
+    assert latest.get_tensor("model/step/.ATTRIBUTES/VARIABLE_VALUE") == 4 * 9
+
+
 def test_the_run_ends_in_answers_without_rows_of_the_tail(run):
     build_index(run / "export", run / "index", ["--quality_queries", "0"])
     export_servable(run / "export", run / "index", run / "base", "completed")

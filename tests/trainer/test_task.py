@@ -44,6 +44,16 @@ def test_validation_events_judge_the_whole_training_history_and_no_other_query()
     assert max(len(query) for query, rows in zip(queries, relevant, strict=True) if not len(rows)) == 6
 
 
+def test_only_so_many_users_are_indexed_as_asked():
+    parts = walks_split(users=12)
+    found = [indexed_queries(parts, small_config(data={"indexed_users": limit})) for limit in (0, 5, 5, 12)]
+    judging = [[query.tolist() for query, rows in zip(*each[:2], strict=True) if len(rows)] for each in found]
+    assert judging[0] == judging[3] == [events.tolist() for events in parts.train]
+    assert len(judging[1]) == 5
+    assert all(query in judging[0] for query in judging[1])
+    assert [query.tolist() for query in found[1].histories] == [query.tolist() for query in found[2].histories]
+
+
 def test_a_run_begun_before_a_field_was_there_goes_on(tmp_path):
     data, config = SplitData(walks_split(users=5)), small_config()
     task._claim(tmp_path, config, data)

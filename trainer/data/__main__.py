@@ -21,6 +21,8 @@ example, from files to a trained model:
   python -m trainer.data init path/to/files --output shop.yaml   # looks at the files, writes a schema to read and mend
   python -m trainer.data check --schema shop.yaml                # what it understood, and every problem with its cure
   python -m trainer.task --data shop.yaml --job-dir run          # --data takes the schema wherever it takes data
+a log larger than memory:
+  python -m trainer.data prepare --data shop.yaml --output prepared && python -m trainer.task --data prepared ...
 """
 _CHECK = """\
 Reads the files of a schema and prints what it understood: rows, users, items, times, events a user, features with the

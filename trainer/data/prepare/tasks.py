@@ -96,8 +96,11 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def _shown(tasks: Sequence[Task], progress: bool) -> Iterator[None]:
     """A bar on standard error of the tasks that are done, while the block runs."""
+    if not progress:
+        yield
+        return
     name = type(tasks[0]).__name__.lower()
-    with tqdm(total=len(tasks), desc=f"{name:8}", unit="task", disable=not progress) as bar:
+    with tqdm(total=len(tasks), desc=f"{name:8}", unit="task") as bar:
         over = threading.Event()
         watcher = threading.Thread(target=_watch, args=(tasks, bar, over), daemon=True)
         watcher.start()
