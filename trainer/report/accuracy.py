@@ -112,9 +112,10 @@ def _pictures(by: dict[str, Any]) -> list[str]:
     said = {
         "history length": (
             "users",
-            "Users by the events that the model knows of them.",
-            "bars that rise: more history, better answers.",
-            "no better than popularity on the left is common; on the right it means that sequences say little.",
+            "Users by the events that the model knows of them. Long histories have more test events, of which 50"
+            " answers can hold a smaller share: recall falls with length for every ranker.",
+            "the model above popularity at every length.",
+            "no better than popularity on the left is common; on the right it means that order says little.",
         ),
         "item popularity": (
             "test events",
@@ -124,7 +125,7 @@ def _pictures(by: dict[str, Any]) -> list[str]:
         ),
         "item age": (
             "test events",
-            "Test events by the time since their item was first seen.",
+            "Test events by the time since their item was first seen: less than a day, a week, a month ...",
             "bars of like height.",
             "nothing on the left: new items are never found. Declare features.items, and train or extend more often.",
         ),

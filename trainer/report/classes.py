@@ -43,6 +43,6 @@ def from_to(start: int, end: int) -> str:
 
 AGES = Classes(
     [0, _DAY, 7 * _DAY, 30 * _DAY, 91 * _DAY, 365 * _DAY],
-    ["< 1 day", "< 1 week", "< 1 month", "< 3 months", "< 1 year", "older"],
+    ["day", "week", "month", "quarter", "year", "older"],
 )
-"""Ages in seconds."""
+"""Ages in seconds: less than a day, a week, ..."""

@@ -90,9 +90,10 @@ def _users(run: Run) -> str:
     counts = np.bincount(run.interactions.users)
     classes = growing(2, int(counts.max()), first=(1,))
     found = np.bincount(classes.of(counts), minlength=len(classes.names))
+    first = int(np.flatnonzero(found)[0])
     made, axes = drawing()
-    bars(axes, classes.names, {"users": (found, None)})
-    if len(found) > _FEW_NAMES:
+    bars(axes, classes.names[first:], {"users": (found[first:], None)})
+    if len(found) - first > _FEW_NAMES:
         slant(axes)
     axes.set(xlabel="events of a user", ylabel="users")
     axes.yaxis.set_major_formatter("{x:,.0f}")
