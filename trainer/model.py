@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from protos.codes import CodeSpace
 from trainer.config import Config
+from trainer.layers import replicas
 from trainer.layers.event_lists import EventLists
 from trainer.layers.quantized import Quantized
 from trainer.layers.quantizer import VectorQuantizer
@@ -82,8 +83,7 @@ class SparCode(SequenceModel):
     @property
     def learning_variables(self) -> list[tf.Variable]:
         """See SequenceModel; once there are codes, those of the scorer only, unless configured otherwise."""
-        with tf.init_scope():
-            holds = bool(self.quantizer.active) and not self.config.quantizer.train_encoder
+        holds = self.quantizer.is_active and not self.config.quantizer.train_encoder
         return self.scorer.trainable_variables if holds else self.trainable_variables
 
     def quantize(self, queries: tf.Tensor) -> Quantized:
@@ -173,9 +173,9 @@ class SparCode(SequenceModel):
         places = tf.reshape(places, tf.shape(quantized.keys))
         return lambda token: tf.gather(table, places[:, token])
 
-    def update_codes(self, quantized: Quantized) -> None:
+    def update_codes(self, quantized: Quantized, share: replicas.Share | None) -> None:
         """One step of the codebooks' moving averages."""
-        self.quantizer.update(quantized, tf.ones(tf.shape(quantized.keys)[0], tf.bool), self.step.read_value())
+        self.quantizer.update(quantized, self.step.read_value(), share)
 
     def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
         """f of every item, unpruned: `[B, I]`; before the codebooks exist, of the unquantised tokens."""

@@ -14,6 +14,7 @@ from trainer.data.features import NO_COLUMNS, Columns, FeatureColumns, take
 from trainer.data.histories import Histories
 from trainer.data.prepared import REMOVED
 from trainer.features import FeatureTable, RowFeatures, fit_features
+from trainer.layers import replicas
 from trainer.layers.quantized import Quantized
 from trainer.layers.tokenizers import PADDING, make_tokenizer, with_start
 from trainer.tasks import SampledSoftmax
@@ -32,6 +33,8 @@ class Negatives(NamedTuple):
 class Batch(NamedTuple):
     """P training queries of a batch of windows `[B, T + 1]`: one for every event that is predicted.
 
+    A replica has its share of the windows, and of the queries; negatives are those of the whole batch.
+
     Attributes:
       windows: `[B, T + 1]` int32.
       queries: `[P, V, D]` unit query vectors.
@@ -39,6 +42,7 @@ class Batch(NamedTuple):
       negatives: shared by all.
       places: `[P, 2]` int64, row and column of each query's last event in the windows.
       step: of training; None where nothing is to be dropped.
+      share: which of the batch's queries these are; None for all of them.
     """
 
     windows: tf.Tensor
@@ -46,8 +50,8 @@ class Batch(NamedTuple):
     positives: tf.Tensor
     negatives: Negatives
     places: tf.Tensor
-    step: tf.Tensor | None
     step: tf.Tensor | None = None
+    share: replicas.Share | None = None
 
 
 class Scores(NamedTuple):
@@ -230,6 +234,7 @@ class SequenceModel(tfrs.Model):
         if step is None or not rate:
             return present
         seed = tf.stack([tf.constant(self.config.training.seed, tf.int64), step]) + _EVENT_DROPOUT_SEED
+        seed = replicas.own_seed(seed)
         return present & (tf.random.stateless_uniform(tf.shape(present), seed) >= rate)
 
     def last_query_vectors(self, windows: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
@@ -279,21 +284,23 @@ class SequenceModel(tfrs.Model):
 
     def compute_loss(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Mean loss over the events of windows `[B, T + 1]`, each predicted from those before it."""
-        return self._loss_and_codes(inputs, training)[0]
+        return self._loss(self._batch(inputs, training))[0]
 
     def _batch(self, windows: tf.Tensor, training: bool) -> Batch:
         now = self.step.read_value()
         step = now if training else None
-        rows = rows_of(windows)
-        valid = (rows[:, 1:] != PADDING) & (rows[:, 1:] < self.num_targets)
+        targets = rows_of(windows)[:, 1:]
+        valid = (targets != PADDING) & (targets < self.num_targets)
+        negatives = self.sample_negatives(tf.boolean_mask(targets, valid), now)
+        share = replicas.share(valid)
+        windows, targets, valid = (replicas.own_rows(whole) for whole in (windows, targets, valid))
         vectors = self.query_vectors(windows[:, :-1], step)
         # Padding is cut before the dear part.
-        positives = tf.boolean_mask(rows[:, 1:], valid)
+        positives = tf.boolean_mask(targets, valid)
         queries = tf.boolean_mask(vectors, valid)
-        return Batch(windows, queries, positives, self.sample_negatives(positives, now), tf.where(valid), step)
+        return Batch(windows, queries, positives, negatives, tf.where(valid), step, share)
 
-    def _loss_and_codes(self, windows: tf.Tensor, training: bool) -> tuple[tf.Tensor, Quantized | None]:
-        batch = self._batch(windows, training)
+    def _loss(self, batch: Batch) -> tuple[tf.Tensor, Quantized | None]:
         scores = self.batch_scores(batch)
         loss = self.task(
             scores.positive,
@@ -310,20 +317,27 @@ class SequenceModel(tfrs.Model):
         return self.trainable_variables
 
     def train_step(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One gradient step, then one step of the codebooks' moving averages."""
+        """One gradient step, then one step of the codebooks' moving averages.
+
+        Every replica is given the whole batch and takes its share. A loss is a mean over queries, so with losses
+        weighted by shares, and gradients and statistics summed, R replicas move the weights as one alone would.
+        """
         with tf.GradientTape() as tape:
-            loss, quantized = self._loss_and_codes(inputs, training=True)
+            batch = self._batch(inputs, training=True)
+            loss, quantized = self._loss(batch)
+            weight = 1.0 if batch.share is None else batch.share.weight
+            objective = loss if batch.share is None else loss * weight
         variables = self.learning_variables
         # Before the codebooks exist the interaction may have no part in the loss: its gradients are None.
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if quantized is not None:
-            self.update_codes(quantized)
+            self.update_codes(quantized, batch.share)
         self.step.assign_add(1)
-        self.loss_metric.update_state(loss)
+        self.loss_metric.update_state(loss, sample_weight=weight)
         return {"loss": self.loss_metric.result()}
 
-    def update_codes(self, quantized: Quantized) -> None:
+    def update_codes(self, quantized: Quantized, share: replicas.Share | None) -> None:
         """Hook for models with codebooks."""
 
     @property

@@ -130,12 +130,11 @@ def test_commitment_sums_the_squared_errors(config):
 def test_moving_averages_equal_the_formula(config, seed):
     layer = make(config, seed)
     queries = queries_for(config, 9, seed + 1)
-    valid = np.random.default_rng(seed).random(9) < 0.7
     counts, sums = layer.counts.numpy().astype(np.float64), layer.sums.numpy().astype(np.float64)
     tokens, codes, _, _ = oracle(layer, queries)
     part = DIM // config.num_codebooks
     new_counts, new_sums = np.zeros_like(counts), np.zeros_like(sums)
-    for p in np.flatnonzero(valid):
+    for p in range(9):
         for i in range(config.num_query_tokens):
             for m in range(config.num_codebooks):
                 place = (vector_and_slot(config, i)[1], m, codes[p, i, m])
@@ -143,7 +142,7 @@ def test_moving_averages_equal_the_formula(config, seed):
                 new_sums[place] += tokens[p, i, m * part : (m + 1) * part]
     counts = config.decay * counts + (1 - config.decay) * new_counts
     sums = config.decay * sums + (1 - config.decay) * new_sums
-    layer.update(layer(tf.constant(queries)), tf.constant(valid), tf.constant(0, tf.int64))
+    layer.update(layer(tf.constant(queries)), tf.constant(0, tf.int64))
     np.testing.assert_allclose(layer.counts, counts, rtol=1e-5)
     np.testing.assert_allclose(layer.sums, sums, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(layer.codebooks, sums / counts[..., None], rtol=1e-4, atol=1e-5)
@@ -165,7 +164,7 @@ def test_before_activation_nothing_is_quantised_or_learned(config):
     queries = queries_for(config, 5)
     quantized = layer(tf.constant(queries))
     before = layer.codebooks.numpy()
-    layer.update(quantized, tf.fill([5], True), tf.constant(0, tf.int64))
+    layer.update(quantized, tf.constant(0, tf.int64))
     np.testing.assert_array_equal(layer.codebooks, before)
     np.testing.assert_array_equal(layer.commitment(quantized), np.zeros(5))
     assert float(layer.balance(quantized)) == 0.0
@@ -187,7 +186,7 @@ def test_none_leaves_the_vectors_as_they_are():
     np.testing.assert_array_equal(quantized.codes, np.zeros((4, 3, 2)))
     np.testing.assert_array_equal(quantized.keys, np.tile([0, 25, 50], (4, 1)))
     assert quantized.distances.shape == (4, 3, 2, 0)
-    layer.update(quantized, tf.fill([4], True), tf.constant(0, tf.int64))
+    layer.update(quantized, tf.constant(0, tf.int64))
     np.testing.assert_array_equal(layer.commitment(quantized), np.zeros(4))
     assert float(layer.balance(quantized)) == 0.0
     assert layer.diagnostics(quantized) == {}
@@ -345,7 +344,7 @@ def test_diagnostics_equal_oracle(config):
 
 
 @pytest.mark.parametrize("structure", ["residual", "separate", "product"])
-def test_dead_codewords_come_back_on_valid_tokens_of_their_slot(structure):
+def test_dead_codewords_come_back_on_tokens_of_their_slot(structure):
     config = QuantizerConfig(
         structure, num_query_tokens=2, num_vectors=1, num_codewords=4, revive_fraction=0.6, decay=0.5
     )
@@ -353,23 +352,19 @@ def test_dead_codewords_come_back_on_valid_tokens_of_their_slot(structure):
     far = np.full(tuple(layer.codebooks.shape), 100.0, np.float32)
     far[:, :, 0] = 0.0
     layer.activate(far, np.ones(far.shape[:3], np.float32))
-    queries = queries_for(config, 8)
-    valid = tf.constant([True] * 4 + [False] * 4)
+    queries = queries_for(config, 4)
     quantized = layer(tf.constant(queries))
-    layer.update(quantized, valid, tf.constant(3, tf.int64))
+    layer.update(quantized, tf.constant(3, tf.int64))
     for slot in range(config.num_slots):
-        tokens = quantized.tokens.numpy()[:4].reshape(-1, DIM) if structure == "product" else quantized.tokens[:4, slot]
+        tokens = quantized.tokens.numpy().reshape(-1, DIM) if structure == "product" else quantized.tokens[:, slot]
         for codeword in layer.codebooks.numpy()[slot, 0, 1:]:
             assert np.isclose(tokens, codeword, atol=1e-5).all(-1).any()
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_without_a_valid_query_nothing_revives(count):
+def test_without_a_query_nothing_revives():
     layer = make(dataclasses.replace(CONFIGS[0], revive_fraction=0.9))
     before = layer.codebooks.numpy()
-    layer.update(
-        layer(tf.constant(queries_for(layer.config, count))), tf.fill([count], False), tf.constant(0, tf.int64)
-    )
+    layer.update(layer(tf.constant(queries_for(layer.config, 0))), tf.constant(0, tf.int64))
     np.testing.assert_allclose(layer.codebooks, before, rtol=1e-5)
 
 
@@ -379,7 +374,7 @@ def test_a_restored_layer_gives_the_same(config, tmp_path):
     if config.structure != "none":
         layer = make(config)
     queries = tf.constant(queries_for(config, 5))
-    layer.update(layer(queries), tf.fill([5], True), tf.constant(0, tf.int64))
+    layer.update(layer(queries), tf.constant(0, tf.int64))
     path = tf.train.Checkpoint(layer=layer).write(str(tmp_path / "layer"))
     tf.train.Checkpoint(layer=other).read(path).assert_consumed()
     for saved, restored in zip(layer.variables, other.variables, strict=True):

@@ -96,7 +96,7 @@ def test_once_there_are_codes_only_the_scorer_learns(structure, weight_decay):
 def test_codebooks_move_by_averages(structure):
     model = small_model(small_config(structure, quantizer={"revive_fraction": 0.0}))
     windows = tf.constant(random_windows())
-    quantized = model._loss_and_codes(windows, training=True)[1]
+    quantized = model._loss(model._batch(windows, training=True))[1]
     counts, books = model.quantizer.counts.numpy(), model.quantizer.codebooks.numpy()
     model.train_step(windows)
     assert all(variable is not model.quantizer.codebooks for variable in model.trainable_variables)

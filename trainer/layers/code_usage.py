@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from trainer.config import QuantizerConfig
+from trainer.layers import replicas
 from trainer.layers.codebook_updates import batch_statistics
 from trainer.layers.quantized import Quantized
 
@@ -12,7 +13,7 @@ _TINY = 1e-6
 
 
 def imbalance(distances: tf.Tensor, num_slots: int) -> tf.Tensor:
-    """Divergence of the mean soft assignment from an even one, a mean over slots and codebooks.
+    """Divergence of the mean soft assignment, over all replicas, from an even one, a mean over slots and codebooks.
 
         KL(p || 1 / N) = sum_n p_n log(N p_n)       p = mean over tokens of softmax(-distances / scale)
 
@@ -27,11 +28,14 @@ def imbalance(distances: tf.Tensor, num_slots: int) -> tf.Tensor:
       A scalar in `[0, log N]`; 0 for an empty batch.
     """
     by_token = tf.reshape(distances, [-1, num_slots, *distances.shape[2:]])
-    tokens, words = tf.cast(tf.shape(by_token)[0], tf.float32), distances.shape[-1]
+    words = distances.shape[-1]
     nearest = -tf.math.top_k(-by_token, min(2, words)).values
-    gap = tf.math.divide_no_nan(tf.reduce_sum(nearest[..., -1:] - nearest[..., :1], 0), tokens)
+    gaps = tf.reduce_sum(nearest[..., -1:] - nearest[..., :1], 0)
+    gaps, tokens = replicas.total([gaps, tf.cast(tf.shape(by_token)[0], tf.float32)])
+    gap = tf.math.divide_no_nan(gaps, tokens)
     soft = tf.nn.softmax(-by_token / tf.stop_gradient(tf.maximum(gap, _TINY)), -1)
-    mean = tf.math.divide_no_nan(tf.reduce_sum(soft, 0), tokens)
+    (soft,) = replicas.total([tf.reduce_sum(soft, 0)])
+    mean = tf.math.divide_no_nan(soft, tokens)
     return tf.reduce_mean(tf.reduce_sum(tf.math.xlogy(mean, words * mean), -1))
 
 
@@ -46,8 +50,7 @@ def diagnostics(quantized: Quantized, config: QuantizerConfig) -> dict[str, tf.T
     """
     if config.structure == "none":
         return {}
-    valid = tf.ones(tf.shape(quantized.keys)[:1], tf.bool)
-    counts = batch_statistics(quantized, valid, config).counts
+    counts = batch_statistics(quantized, config).counts
     shares = tf.math.divide_no_nan(counts, tf.reduce_sum(counts, -1, keepdims=True))
     levels = [-1, config.num_input_vectors, config.num_levels, quantized.tokens.shape[-1]]
     tokens = tf.reshape(quantized.tokens, levels)

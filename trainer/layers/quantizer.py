@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import QuantizerConfig
-from trainer.layers import code_keys, code_usage
+from trainer.layers import code_keys, code_usage, replicas
 from trainer.layers.assignment import assign, size_penalty
-from trainer.layers.codebook_updates import Statistics, batch_statistics, revive
+from trainer.layers.codebook_updates import Statistics, batch_statistics, random_parts, revive
 from trainer.layers.gradients import GRADIENTS
 from trainer.layers.quantized import Quantized
 
@@ -156,25 +156,31 @@ class VectorQuantizer(tf.keras.layers.Layer):
         """Perplexity, dead codes and quantisation error of a batch (`code_usage.diagnostics`)."""
         return code_usage.diagnostics(quantized, self.config)
 
-    def update(self, quantized: Quantized, valid: tf.Tensor, step: tf.Tensor) -> None:
+    @property
+    def is_active(self) -> bool:
+        """Whether there are codes, as of now; inside a graph, as of when it is made."""
+        with tf.init_scope():
+            return bool(self.active.numpy())
+
+    def update(self, quantized: Quantized, step: tf.Tensor, share: replicas.Share | None = None) -> None:
         """One step of the moving averages; call it after the gradient step, in training only.
 
         Args:
           quantized: of this step's batch; its codes were taken from the codebooks as they are now.
-          valid: `[P]` bool, the queries that count.
           step: training step, for the choice of tokens that revive dead codewords.
+          share: which queries of the batch these are; None for all of them.
         """
         if self.config.structure == "none":
             return
-        counts, sums = batch_statistics(quantized, valid, self.config)
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            counts, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [counts, sums])
-        decay = self.config.decay
-        averages = Statistics(decay * self.counts + (1.0 - decay) * counts, decay * self.sums + (1.0 - decay) * sums)
+        found = [*batch_statistics(quantized, self.config)]
         if self.config.revive_fraction:
             seed = tf.stack([tf.constant(self.seed + 7, tf.int64), tf.cast(step, tf.int64)])
-            averages = revive(averages, quantized, valid, self.config, seed)
+            found.append(random_parts(quantized, self.config, seed, share))
+        counts, sums, *placed = replicas.total(found)
+        decay = self.config.decay
+        averages = Statistics(decay * self.counts + (1.0 - decay) * counts, decay * self.sums + (1.0 - decay) * sums)
+        if placed:
+            averages = revive(averages, Statistics(counts, sums), *placed, self.config)
         counts, sums = averages
         self.counts.assign(tf.where(self.active, counts, self.counts))
         self.sums.assign(tf.where(self.active, sums, self.sums))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from trainer.layers import replicas
+
 
 class StatelessDropout(tf.keras.layers.Layer):
     """Dropout whose mask is a function of (seed, step), so that a resumed run draws the same masks.
+
+    Replicas draw masks of their own.
 
     Args:
       rate: share of elements dropped.
@@ -22,4 +26,4 @@ class StatelessDropout(tf.keras.layers.Layer):
         if step is None or self.rate == 0:
             return inputs
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)])
-        return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed=seed)
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed=replicas.own_seed(seed))
