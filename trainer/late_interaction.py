@@ -29,9 +29,9 @@ class LateInteraction(SequenceModel):
         """K_u: a late interaction of one query token is a two-tower model."""
         return self.config.quantizer.num_query_tokens
 
-    def item_tokens(self, rows: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
-        """Unit vectors `[K_c, N, D]` of rows `[N]`; see `item_vectors` for the step."""
-        heads = tf.reshape(self.item_heads(self.item_vectors(rows, step)), [-1, self._num_item_tokens, self._dim])
+    def item_tokens(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Unit vectors `[K_c, N, D]` of items by their vectors `[N, D]`."""
+        heads = tf.reshape(self.item_heads(vectors), [-1, self._num_item_tokens, self._dim])
         return tf.transpose(tf.math.l2_normalize(heads, -1), [1, 0, 2])
 
     @property
@@ -40,7 +40,8 @@ class LateInteraction(SequenceModel):
 
     def batch_scores(self, batch: Batch) -> Scores:
         """See SequenceModel; there is no extra loss."""
-        similarities = tf.einsum("pkd,jpd->pkj", batch.queries, self.item_tokens(batch.positives, batch.step))
+        own = self.item_tokens(self.item_vectors(batch.positives, batch.step))
+        similarities = tf.einsum("pkd,jpd->pkj", batch.queries, own)
         positive = self._sum(tf.reduce_max(similarities, -1), -1) + self.item_biases(batch.positives, batch.step)
         return Scores(positive, self._scores(batch.queries, batch.negatives.rows, batch.step), tf.zeros([]))
 
@@ -50,13 +51,14 @@ class LateInteraction(SequenceModel):
 
     def _scores(self, queries: tf.Tensor, items: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
         """`[P, S]` of queries `[P, K_u, D]` and rows `[S]`."""
-        flat, item_tokens = tf.reshape(queries, [-1, self._dim]), self.item_tokens(items, step)
+        vectors, biases = self.shared_items(items, step)
+        flat, item_tokens = tf.reshape(queries, [-1, self._dim]), self.item_tokens(vectors)
         products = [tf.matmul(flat, item_tokens[token], transpose_b=True) for token in range(self._num_item_tokens)]
         best = products[0]
         for product in products[1:]:
             best = tf.maximum(best, product)
         best = tf.reshape(best, [-1, queries.shape[1], tf.shape(items)[0]])
-        return self._sum(best, 1) + self.item_biases(items, step)
+        return self._sum(best, 1) + biases
 
     def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
         """Exhaustive scores `[B, I]`."""

@@ -139,7 +139,7 @@ class SparCode(SequenceModel):
         self, quantized: Quantized, items: tf.Tensor, step: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """f of every query with every one of S items, without event tokens `[P, S]`; the mean contribution."""
-        vectors, biases = self.item_vectors(items, step), self.item_biases(items, step)
+        vectors, biases = self.shared_items(items, step)
         interactions = self._interactions_by_code if self.interacts_by_code else self._interactions_by_token
         interaction_of = interactions(quantized, vectors)
         total, contribution = 0.0, 0.0

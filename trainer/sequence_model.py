@@ -171,6 +171,10 @@ class SequenceModel(tfrs.Model):
         """Biases `[...]` of catalogue rows `[...]`; 0 without an id."""
         return self._unless_hidden(tf.gather(self.item_bias, rows), rows, step)
 
+    def shared_items(self, rows: tf.Tensor, step: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors `[S, D]` and biases `[S]` of rows `[S]` that are scored for every query, on every replica."""
+        return replicas.common(self.item_vectors(rows, step)), replicas.common(self.item_biases(rows, step))
+
     def vectors_from_features(self, columns: Columns) -> tf.Tensor:
         """Unit vectors of items that training has not seen, by their features alone; their bias is 0.
 

@@ -22,8 +22,8 @@ class TwoTower(SequenceModel):
         return Scores(own, self._scores(queries, batch.negatives.rows, batch.step), tf.zeros([]))
 
     def _scores(self, queries: tf.Tensor, items: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
-        products = tf.matmul(queries, self.item_vectors(items, step), transpose_b=True)
-        return products / self.config.scorer.temperature + self.item_biases(items, step)
+        vectors, biases = self.shared_items(items, step)
+        return tf.matmul(queries, vectors, transpose_b=True) / self.config.scorer.temperature + biases
 
     def catalogue_scores(self, windows: tf.Tensor) -> tf.Tensor:
         """Exhaustive scores `[B, I]`."""

@@ -46,7 +46,7 @@ def test_scores_are_sums_of_the_best_matches(query_tokens, item_tokens):
 
 
 def test_item_tokens_are_unit_vectors():
-    tokens = model_of(2, 3).item_tokens(tf.range(NUM_ITEMS))
+    tokens = model_of(2, 3).item_tokens(model_of(2, 3).item_vectors(tf.range(NUM_ITEMS)))
     assert tokens.shape == (3, NUM_ITEMS, 8)
     np.testing.assert_allclose(tf.norm(tokens, axis=-1), np.ones((3, NUM_ITEMS)), rtol=1e-5)
 
