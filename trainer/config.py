@@ -307,6 +307,7 @@ class TrainingConfig:
       validate_every: epochs between validations.
       validation_users: at most so many users are ranked at each validation.
       checkpoint_every: epochs between checkpoints a killed run resumes from.
+      checkpoint_steps: steps between further ones within epochs; 0 for none.
       warm_start: job directory of an earlier run whose weights to start from, or of a two-tower run.
       seed: of weights, order, dropout and negatives; member i takes seed + 1000 i.
       deterministic: bit-equal results from equal seeds (slower).
@@ -323,6 +324,7 @@ class TrainingConfig:
     validate_every: int = 2
     validation_users: int = 5000
     checkpoint_every: int = 1
+    checkpoint_steps: int = 0
     warm_start: str = ""
     seed: int = 0
     deterministic: bool = False
@@ -335,6 +337,7 @@ class TrainingConfig:
             value = getattr(self, name)
             _require(value >= 1, f"training.{name} is {value}; it must be at least 1")
         _require(self.steps_per_epoch >= 0, f"training.steps_per_epoch is {self.steps_per_epoch}; it must be >= 0")
+        _require(self.checkpoint_steps >= 0, f"training.checkpoint_steps is {self.checkpoint_steps}; it must be >= 0")
         _require(self.learning_rate > 0, f"training.learning_rate is {self.learning_rate}; it must be > 0")
 
 

@@ -156,6 +156,15 @@ class SequenceModel(tfrs.Model):
         return False
 
     @property
+    def steps_done(self) -> int:
+        """Steps of training so far, which is also how many batches were seen."""
+        return int(self.step.numpy())
+
+    def build_weights(self) -> None:
+        """Makes every weight, so that a checkpoint can be restored at once and not when a layer is first called."""
+        self.catalogue_scores(tf.constant([[0]]))
+
+    @property
     def start_row(self) -> int:
         """The row after the catalogue's last, which marks where a history begins."""
         return self.num_items
@@ -319,6 +328,10 @@ class SequenceModel(tfrs.Model):
     def learning_variables(self) -> list[tf.Variable]:
         """What a step moves, as of when its graph is made. Adam would also move what has a gradient of 0."""
         return self.trainable_variables
+
+    def _maybe_load_initial_counters_from_ckpt(self, steps_per_epoch: int, initial_epoch: int) -> tuple[int, int]:
+        """Keras's hook for runs that go on: the epoch, and the step of it that comes next."""
+        return initial_epoch, self.steps_done - initial_epoch * steps_per_epoch
 
     def train_step(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """One gradient step, then one step of the codebooks' moving averages.

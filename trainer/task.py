@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from protos.artifact import write_whole
 from protos.errors import UserError, run_cli
 from trainer import config as configuration
+from trainer import strategy
 from trainer.calibration import fit_event_lists
+from trainer.checkpoints import has_checkpoint, restore_best
 from trainer.config import Config
 from trainer.data import load
 from trainer.data.prepared import is_prepared, read_prepared
@@ -28,8 +31,9 @@ from trainer.prepared_data import PreparedData
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.split_data import SplitData
+from trainer.strategy import Placement
 from trainer.tensorboard import write_outcome
-from trainer.training import SELECTED_BY, FitResult, fit, has_checkpoint
+from trainer.training import SELECTED_BY, FitResult, fit
 from trainer.training_data import TrainingData
 from trainer.two_tower import TwoTower
 from trainer.warm_start import member_directory, warm_start, write_item_ids
@@ -67,6 +71,7 @@ def train(
     job_dir: pathlib.Path,
     kind: Callable[..., SequenceModel] = SparCode,
     watch: Sequence[tf.keras.callbacks.Callback] = (),
+    placement: Placement | None = None,
 ) -> Trained:
     """Trains the members of a model of a kind, resuming what `job_dir` holds.
 
@@ -78,32 +83,39 @@ def train(
       kind: makes the model of a configuration, item counts and `columns` of features: SparCode, or a baseline
         to train alike.
       watch: called in the training of the first member.
+      placement: where to train; None for the one device there is. Of several processes the chief gives back the model
+        of the best weights on one device; the others have nothing to give but scores.
 
     Raises:
       UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
     """
     start = time.perf_counter()
-    data = _training_data(data)
+    data, placement = _training_data(data), placement or Placement()
     config = dataclasses.replace(config, features=config.features.filled(data.declared))
     if not data.counts().any():
         raise UserError("the training split has no interactions; every user has too few events")
-    _claim(job_dir, config, data)
+    _claim(job_dir, config, data, placement)
     validation = data.validation(config)
     members, results = [], []
     for number in range(config.training.num_members):
         directory = member_directory(job_dir, number, config.training.num_members)
-        members.append(_new_member(number, kind, data, config, directory))
-        label = type(members[-1]).__name__ + (f" {number + 1}" if config.training.num_members > 1 else "")
-        batches = data.batches(members[-1].config)
-        results.append(fit(members[-1], batches, validation, directory, label, () if number else watch))
+        with placement.scope():
+            member = _new_member(number, kind, data, config, directory)
+        label = type(member).__name__ + (f" {number + 1}" if config.training.num_members > 1 else "")
+        seen_by = () if number else watch
+        results.append(fit(member, data.batches(member.config), validation, directory, label, seen_by, placement))
+        members.append(_on_one_device(member, kind, data, directory) if placement.is_distributed else member)
     model = put_together(members)
-    score = fit_event_lists(model, data.windows(config), validation) if isinstance(model, AnySparCode) else None
-    if score is None and len(members) == 1:
+    score = None
+    if placement.is_chief and isinstance(model, AnySparCode):
+        score = fit_event_lists(model, data.windows(config), validation)
+    if score is None and (len(members) == 1 or not placement.is_chief):
         score = results[0].best_score
     elif score is None:
         score = evaluate(ModelRanker(model), validation).means()[SELECTED_BY]
-    write_outcome(job_dir / "logs", model, data.catalogue, data.counts(), {SELECTED_BY: score})
-    remember_model(job_dir, type(members[0]).__name__)
+    if placement.is_chief:
+        write_outcome(job_dir / "logs", model, data.catalogue, data.counts(), {SELECTED_BY: score})
+        remember_model(job_dir, type(members[0]).__name__)
     return Trained(model, tuple(results), score, time.perf_counter() - start)
 
 
@@ -129,8 +141,20 @@ def _new_member(
     return model
 
 
-def _claim(job_dir: pathlib.Path, config: Config, data: TrainingData) -> None:
-    """Writes what the run is made from, or checks that the run found here is made from the same."""
+def _on_one_device(
+    member: SequenceModel, kind: Callable[..., SequenceModel], data: TrainingData, directory: pathlib.Path
+) -> SequenceModel:
+    """The same member with its best weights, made as if it had trained on one device: what can be exported."""
+    plain = kind(member.config, data.counts(), columns=data.columns())
+    restore_best(plain, directory)
+    return plain
+
+
+def _claim(job_dir: pathlib.Path, config: Config, data: TrainingData, placement: Placement) -> None:
+    """Writes what the run is made from, or checks that the run found here is made from the same.
+
+    Of several processes the chief writes, and the others check that they were started with the same.
+    """
     job_dir.mkdir(parents=True, exist_ok=True)
     checksum = data.checksum(config) + "\n"
     claims = {
@@ -140,13 +164,17 @@ def _claim(job_dir: pathlib.Path, config: Config, data: TrainingData) -> None:
     }
     for name, (what, text, is_same) in claims.items():
         path = job_dir / name
+        if not path.exists() and placement.is_chief:
+            write_whole(path, text)
+        placement.meet()
         if not path.exists():
-            path.write_text(text)
-        elif not is_same(path):
+            raise UserError(f"{path}, which the chief has written, is not here; all workers need the same --job-dir")
+        if not is_same(path):
             raise UserError(
                 f"{path} is of a run with another {what}; resume it with the same flags, or give another --job-dir"
             )
-    write_item_ids(job_dir, data.catalogue.item_id)
+    if placement.is_chief:
+        write_item_ids(job_dir, data.catalogue.item_id)
 
 
 def export_trained(trained: Trained, data: TrainingData | Split, directory: pathlib.Path) -> pathlib.Path:
@@ -175,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         help="two_tower and late_interaction are baselines: no index is built from them, but a run of"
         " SparCode can start from a two-tower run (training.warm_start); default: %(default)s",
     )
+    strategy.add_flags(parser)
     configuration.add_flags(parser)
     return parser
 
@@ -201,8 +230,19 @@ def main(argv: Sequence[str]) -> None:
     """Trains and exports as the flags say."""
     arguments = _parser().parse_args(argv)
     config = configuration.from_flags(arguments)
+    placement = strategy.from_flags(arguments)  # first: it decides which devices TensorFlow has
+    with placement.together():
+        _train_and_export(arguments, config, placement)
+        placement.meet()  # while the chief exports, the others wait for it
+
+
+def _train_and_export(arguments: argparse.Namespace, config: Config, placement: Placement) -> None:
+    if placement.is_distributed:
+        print(placement, flush=True)
     data = _read(arguments.data, config)
-    trained = train(data, config, arguments.job_dir, MODELS[arguments.model])
+    trained = train(data, config, arguments.job_dir, MODELS[arguments.model], placement=placement)
+    if not placement.is_chief:
+        return
     print(trained)
     remember_data(arguments.job_dir, arguments.data)
     if trained.model.is_quantized:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from trainer.checkpoints import Run, Saver
 from trainer.codebooks import start_codebooks
 from trainer.config import TrainingConfig
 from trainer.data.splits import EvaluationQueries
@@ -19,6 +20,7 @@ from trainer.layers.tokenizers import PADDING
 from trainer.model import SparCode
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
+from trainer.strategy import Placement
 from trainer.tensorboard import CodeUse
 from trainer.training_data import Batches
 from trainer.windows import rows_of
@@ -51,68 +53,12 @@ class LinearWarmup(tf.keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps}
 
 
-class RunState(tf.Module):
-    """What a run must remember beside its weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.epoch = tf.Variable(0, dtype=tf.int64)
-        self.best_score = tf.Variable(-1.0, dtype=tf.float64)
-        self.best_epoch = tf.Variable(0, dtype=tf.int64)
-        self.rounds_without_gain = tf.Variable(0, dtype=tf.int64)
-        self.warmed_up = tf.Variable(False)
-        self.finished = tf.Variable(False)
-
-    def begin_phase(self) -> None:
-        """Forgets the scores of the phase before, which were of another model."""
-        self.best_score.assign(-1.0)
-        self.rounds_without_gain.assign(0)
-
-
-class Run:
-    """The checkpoints of one job directory: the newest state to resume from, and the best weights of each phase."""
-
-    def __init__(self, model: SequenceModel, job_dir: pathlib.Path) -> None:
-        self.model, self.state = model, RunState()
-        everything = tf.train.Checkpoint(model=model, optimizer=model.optimizer, state=self.state)
-        self._latest = tf.train.CheckpointManager(everything, str(job_dir / "checkpoints"), max_to_keep=2)
-        weights = tf.train.Checkpoint(model=model)
-        self._warm_up, self._with_codes = (
-            tf.train.CheckpointManager(weights, str(job_dir / "checkpoints" / name), max_to_keep=1)
-            for name in ("warm_up", "best")
-        )
-
-    @property
-    def _best(self) -> tf.train.CheckpointManager:
-        # One for each phase: a run that is killed in the second may have to begin it again from the best of the first.
-        warms_up = self.model.is_quantized and not bool(self.model.quantizer.active)
-        return self._warm_up if warms_up else self._with_codes
-
-    def resume(self) -> bool:
-        """Restores the newest checkpoint; False when there is none."""
-        return self._latest.restore_or_initialize() is not None
-
-    def save(self) -> None:
-        """Writes the state to resume from."""
-        self._latest.save(checkpoint_number=int(self.state.epoch))
-
-    def save_best(self) -> None:
-        """Writes the weights as the best of this phase so far."""
-        self._best.save()
-
-    def restore_best(self) -> None:
-        """Puts the best weights of this phase back into the model."""
-        if self._best.latest_checkpoint:
-            # The best checkpoint holds no optimizer: training is over when it is read.
-            tf.train.Checkpoint(model=self.model).restore(self._best.latest_checkpoint).expect_partial()
-
-
 class CodebookStart(tf.keras.callbacks.Callback):
     """Places the codewords by k-means over the best unquantised model, once the warm-up is over."""
 
-    def __init__(self, run: Run, batches: Batches, validation: Validation, config: TrainingConfig) -> None:
+    def __init__(self, run: Run, batches: Batches, validation: Validation, placement: Placement) -> None:
         super().__init__()
-        self.checkpoints, self.state, self.batches, self.training = run, run.state, batches, config
+        self.checkpoints, self.state, self.batches, self.placement = run, run.state, batches, placement
         self.validation = validation
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -126,19 +72,26 @@ class CodebookStart(tf.keras.callbacks.Callback):
 
     def _start(self) -> None:
         quantizer = self.model.quantizer
-        if bool(quantizer.active):
+        if quantizer.is_active:
             return
-        step = self.model.step.numpy()
+        step = self.model.steps_done
         self.checkpoints.restore_best()
         self.model.step.assign(step)  # the data and the masks of dropout go on
-        vectors, per_step = self._query_vectors()
-        codebooks, shares = start_codebooks(vectors, quantizer.config, self.training.seed)
-        tokens_per_slot = quantizer.config.num_query_tokens / quantizer.config.num_slots
-        quantizer.activate(codebooks, (shares * per_step * tokens_per_slot).astype(np.float32))
+        quantizer.activate(*(self.placement.agreed(values) for values in self._codebooks()))
         self.model.make_train_function(force=True)  # other weights learn from here on
         self.state.begin_phase()
         # What there is now is the best of what has codes, until an epoch does better.
         self.validation.keep_best(self.validation.metrics()[SELECTED_BY])
+
+    def _codebooks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Codewords and how many tokens of a step each stands for; the chief says which."""
+        quantizer = self.model.quantizer
+        if not self.placement.is_chief:
+            return quantizer.codebooks.numpy(), quantizer.counts.numpy()
+        vectors, per_step = self._query_vectors()
+        codebooks, shares = start_codebooks(vectors, quantizer.config, self.model.config.training.seed)
+        tokens_per_slot = quantizer.config.num_query_tokens / quantizer.config.num_slots
+        return codebooks, (shares * per_step * tokens_per_slot).astype(np.float32)
 
     def _query_vectors(self) -> tuple[np.ndarray, float]:
         """Query vectors `[P, V, D]` of a sample of training positions, and how many positions a step has."""
@@ -156,9 +109,10 @@ class CodebookStart(tf.keras.callbacks.Callback):
 class Validation(tf.keras.callbacks.Callback):
     """Ranks the validation queries, keeps the best weights, and stops early."""
 
-    def __init__(self, run: Run, queries: EvaluationQueries, config: TrainingConfig) -> None:
+    def __init__(self, run: Run, queries: EvaluationQueries, config: TrainingConfig, placement: Placement) -> None:
         super().__init__()
         self.state, self.queries, self.training, self.checkpoints = run.state, queries, config, run
+        self.placement = placement
         self.ranker: ModelRanker | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -168,16 +122,19 @@ class Validation(tf.keras.callbacks.Callback):
             return
         metrics = self.metrics()
         logs.update({f"val_{name}": value for name, value in metrics.items()})
-        if self.model.is_quantized and bool(self.model.quantizer.active):
+        if self.placement.is_chief and self.model.is_quantized and self.model.quantizer.is_active:
             logs.update(code_diagnostics(self.model))
         self.keep_best(metrics[SELECTED_BY])
         if int(self.state.rounds_without_gain) >= self.training.patience:
             self._end_phase()
 
     def metrics(self) -> dict[str, float]:
-        """What the model as it is now comes to."""
-        self.ranker = self.ranker or ModelRanker(self.model)
-        return evaluate(self.ranker, self.queries).means()
+        """What the model as it is now comes to; the chief ranks, and what it selects by all know."""
+        found = {SELECTED_BY: 0.0}
+        if self.placement.is_chief:
+            self.ranker = self.ranker or ModelRanker(self.model)
+            found = evaluate(self.ranker, self.queries).means()
+        return found | {SELECTED_BY: float(self.placement.agreed(found[SELECTED_BY]))}
 
     def keep_best(self, score: float) -> None:
         """Keeps the model as it is now if it is the best of its phase."""
@@ -190,7 +147,7 @@ class Validation(tf.keras.callbacks.Callback):
             self.state.rounds_without_gain.assign_add(1)
 
     def _end_phase(self) -> None:
-        if self.model.is_quantized and not bool(self.state.warmed_up) and not bool(self.model.quantizer.active):
+        if self.model.is_quantized and not bool(self.state.warmed_up) and not self.model.quantizer.is_active:
             self.state.warmed_up.assign(True)
         else:
             self.model.stop_training = True
@@ -208,24 +165,6 @@ def code_diagnostics(model: SparCode) -> dict[str, float]:
     logs["zero_scores"] = float(tf.reduce_mean(tf.cast(scores <= 0, tf.float32)))
     logs["codes_in_use"] = float(np.count_nonzero(counts >= 0.1 * counts.mean(-1, keepdims=True)))
     return logs
-
-
-class Saver(tf.keras.callbacks.Callback):
-    """Writes checkpoints; the last callback, so that a checkpoint holds the epoch's whole outcome."""
-
-    def __init__(self, run: Run, config: TrainingConfig) -> None:
-        super().__init__()
-        self.checkpoints, self.training = run, config
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Saves every `checkpoint_every` epochs."""
-        if (epoch + 1) % self.training.checkpoint_every == 0:
-            self.checkpoints.save()
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        """Saves the end, so that the same command again trains no further."""
-        self.checkpoints.state.finished.assign(True)
-        self.checkpoints.save()
 
 
 class Progress(tf.keras.callbacks.Callback):
@@ -248,11 +187,6 @@ class Progress(tf.keras.callbacks.Callback):
         self.bar.close()
 
 
-def has_checkpoint(job_dir: pathlib.Path) -> bool:
-    """Whether there is a run to resume."""
-    return tf.train.latest_checkpoint(str(job_dir / "checkpoints")) is not None
-
-
 def compile_model(model: SequenceModel) -> None:
     """Gives the model its optimizer: Adam, or AdamW where there is weight decay; gradients clipped by norm."""
     config = model.config.training
@@ -262,8 +196,7 @@ def compile_model(model: SequenceModel) -> None:
     else:
         optimizer = tf.keras.optimizers.Adam(rate, global_clipnorm=5.0)
     model.compile(optimizer=optimizer)
-    # Variables must exist before a checkpoint is restored, or restoring is deferred past the first step.
-    model.catalogue_scores(tf.constant([[0]]))
+    model.build_weights()
     optimizer.build(model.trainable_variables)
 
 
@@ -274,32 +207,39 @@ def fit(
     job_dir: pathlib.Path,
     label: str,
     watch: Sequence[tf.keras.callbacks.Callback] = (),
+    placement: Placement | None = None,
 ) -> FitResult:
     """Trains `model`, resuming what `job_dir` holds, and leaves the best weights in it.
 
     Args:
-      model: built, not compiled.
+      model: made in the placement's scope, not compiled.
       batches: of training windows, in an order of the model's seed.
       validation: queries that choose the best epoch.
       job_dir: gets `checkpoints/` and `logs/`.
       label: of the progress bar.
       watch: further callbacks, which see what validation came to before a checkpoint holds it.
+      placement: where to train; None for the one device there is.
     """
-    config = model.config.training
-    compile_model(model)
-    run = Run(model, job_dir)
+    config, placement = model.config.training, placement or Placement()
+    with placement.scope():
+        compile_model(model)
+    run = Run(model, job_dir, placement)
     run.resume()
     epoch = int(run.state.epoch)
     if not bool(run.state.finished):
-        validate = Validation(run, validation, config)
-        callbacks = [validate, Progress(label, epoch, config.epochs)]
+        validate = Validation(run, validation, config, placement)
+        callbacks = [validate]
         if model.is_quantized:
-            callbacks.insert(0, CodebookStart(run, batches, validate, config))
-            callbacks.append(CodeUse(job_dir / "logs"))
-        callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
-        callbacks += [*watch, Saver(run, config)]
+            callbacks.insert(0, CodebookStart(run, batches, validate, placement))
+        if placement.is_chief:
+            callbacks.append(Progress(label, epoch, config.epochs))
+            if model.is_quantized:
+                callbacks.append(CodeUse(job_dir / "logs"))
+            callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
+            callbacks += watch
+        callbacks.append(Saver(run, config))
         model.fit(
-            batches.dataset(int(model.step)),
+            placement.feed(batches.dataset(model.steps_done)),
             steps_per_epoch=config.steps_per_epoch or batches.steps,
             initial_epoch=epoch,
             epochs=config.epochs,

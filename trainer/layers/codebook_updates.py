@@ -7,8 +7,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from trainer.config import QuantizerConfig
-from trainer.layers.replicas import Share
 from trainer.layers.quantized import Quantized
+from trainer.layers.replicas import Share
 
 
 class Statistics(NamedTuple):

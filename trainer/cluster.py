@@ -1,0 +1,99 @@
+"""A process among those that train together: its task, as TF_CONFIG says, and its end when another one is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any, NoReturn
+
+import tensorflow as tf
+
+from protos.errors import UserError
+
+VARIABLE = "TF_CONFIG"
+_EXAMPLE = '{"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+# What TensorFlow raises where a process can no longer be reached.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What this process is.
+
+    Attributes:
+      job: its kind, a key of the cluster.
+      index: its number among those of its kind.
+      cluster: addresses of each kind.
+    """
+
+    job: str
+    index: int
+    cluster: dict[str, list[str]]
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that train."""
+        return len(self.cluster.get("worker", ())) + len(self.cluster.get("chief", ()))
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether it is the one that writes: the chief, or the first worker where none is named."""
+        return self.job == "chief" or ("chief" not in self.cluster and self.job == "worker" and self.index == 0)
+
+    def __str__(self) -> str:
+        """Its name and address."""
+        return f"{self.job} {self.index} at {self.cluster[self.job][self.index]}"
+
+
+def read_task(jobs: tuple[str, ...]) -> Task:
+    """The task that TF_CONFIG gives this process.
+
+    Args:
+      jobs: kinds of processes that the strategy has.
+
+    Raises:
+      UserError: the variable is missing, no JSON, or does not say what is needed.
+    """
+    text = os.environ.get(VARIABLE)
+    if not text:
+        raise UserError(f"{VARIABLE} is not set; every process needs its own in the environment, such as {_EXAMPLE}")
+    try:
+        return _task(json.loads(text), jobs)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise UserError(f"{VARIABLE} is {text[:300]!r}: {error!r}; expected such as {_EXAMPLE}") from error
+
+
+def _task(values: dict[str, Any], jobs: tuple[str, ...]) -> Task:
+    cluster = {job: list(addresses) for job, addresses in values["cluster"].items()}
+    task = Task(values["task"]["type"], int(values["task"]["index"]), cluster)
+    if strangers := {*cluster, task.job} - set(jobs):
+        raise ValueError(f"{', '.join(sorted(strangers))} has no part in this strategy, only {', '.join(jobs)}")
+    if not 0 <= task.index < len(cluster[task.job]):
+        raise IndexError(f"there is no {task.job} {task.index}, the cluster has {len(cluster[task.job])}")
+    return task
+
+
+def give_up(error: Exception) -> NoReturn:
+    """Says that another process is lost, and ends this one at once with exit code 75 (EX_TEMPFAIL).
+
+    Its threads wait for the lost one, so the usual end of a Python process might never come.
+    """
+    cause = str(getattr(error, "message", error)).strip().splitlines()[0][:200]
+    print(
+        f"error: another process of this run is lost ({cause}). Start all processes again with the same command:"
+        " the run goes on from its last checkpoint",
+        file=sys.stderr,
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(os.EX_TEMPFAIL)
