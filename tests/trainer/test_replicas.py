@@ -1,56 +1,63 @@
-"""I6: two replicas give what one gives on the joined batch. In a process of its own: devices are split once."""
+"""I6: replicas give what one device gives on the joined batch, on two devices and in two processes."""
 
-import subprocess
-import sys
-import textwrap
+from __future__ import annotations
 
-SCRIPT = textwrap.dedent(
-    """
-    import trainer
-    import numpy as np
-    import tensorflow as tf
-    cpus = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-    from trainer.config import QuantizerConfig
-    from trainer.layers.quantizer import VectorQuantizer
+import pathlib
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    for structure, books in (("residual", 1), ("separate", 2), ("product", 2)):
-        config = QuantizerConfig(structure, num_query_tokens=3, num_codebooks=books, num_codewords=4,
-                                 revive_fraction=0.0)
-        shape = (10, config.num_input_vectors, 8)
-        batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        step = tf.constant(0, tf.int64)
+import numpy as np
+import pytest
+import tensorflow as tf
 
-        def started():
-            layer = VectorQuantizer(config, 8)
-            layer.activate(layer.codebooks.numpy(), np.ones(layer.counts.shape, np.float32))
-            return layer
+from tests.support import workers
+from tests.trainer import replica_steps
+from trainer.strategy import Placement
 
-        alone = started()
-        for _ in range(3):
-            alone.update(alone(tf.constant(batch)), tf.fill([10], True), step)
-
-        with strategy.scope():
-            shared = started()
-
-        @tf.function
-        def one(part):
-            shared.update(shared(part), tf.fill([5], True), step)
-
-        parts = tf.data.Dataset.from_tensor_slices(batch).batch(10).repeat(3)
-        for part in strategy.experimental_distribute_dataset(parts):
-            strategy.run(one, args=(part,))
-        for name in ("codebooks", "counts", "sums"):
-            for copy in strategy.experimental_local_results(getattr(shared, name)):
-                np.testing.assert_allclose(copy.numpy(), getattr(alone, name).numpy(), rtol=1e-5, atol=1e-6)
-        assert strategy.num_replicas_in_sync == 2
-    print("equal")
-    """
-)
+COMMAND = "tests.trainer.replica_steps"
+SECONDS = 240
 
 
-def test_two_replicas_equal_one_on_the_joined_batch():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip().endswith("equal")
+@pytest.fixture(scope="module")
+def alone() -> dict[str, dict[str, np.ndarray]]:
+    """What one device gives in each case."""
+    return {case: dict(replica_steps.steps(Placement(), case)) for case in replica_steps.CASES}
+
+
+def assert_as_alone(directory: pathlib.Path, alone: dict[str, dict[str, np.ndarray]], copies: int) -> None:
+    for case, expected in alone.items():
+        found = np.load(directory / f"{case}.npz")
+        assert len(found) == 1 + copies * (len(expected) - 1) > 20
+        for name in found:
+            of = name if name == "loss" else name.split()[0] + " 0"
+            np.testing.assert_allclose(found[name], expected[of], rtol=1e-4, atol=1e-6, err_msg=f"{case}: {name}")
+
+
+def assert_same_checkpoint(found: pathlib.Path, expected: pathlib.Path) -> None:
+    ours, theirs = (tf.train.load_checkpoint(str(directory)) for directory in (found, expected))
+    names = [name for name in theirs.get_variable_to_shape_map() if "_CHECKPOINTABLE_OBJECT_GRAPH" not in name]
+    assert sum("item_embeddings" in name for name in names) >= 1
+    for name in names:
+        if theirs.get_tensor(name).dtype != object and "save_counter" not in name:
+            np.testing.assert_allclose(
+                ours.get_tensor(name), theirs.get_tensor(name), rtol=1e-3, atol=1e-4, err_msg=name
+            )
+
+
+def test_two_devices_are_as_one(alone, tmp_path):
+    flags = ["--strategy", "mirrored", "--devices", "CPU:0,CPU:1"]
+    process = workers.start([COMMAND, str(tmp_path), *flags], tmp_path / "log")
+    try:
+        assert process.wait(SECONDS) == 0, (tmp_path / "log").read_text()[-3000:]
+    finally:
+        process.kill()
+    assert_as_alone(tmp_path, alone, copies=2)
+    replica_steps.run(Placement(), tmp_path / "alone")
+    for phase in (".", "warm_up", "best"):
+        assert_same_checkpoint(*(tmp_path / run / "checkpoints" / phase for run in ("run", "alone")))
+
+
+def test_two_processes_are_as_one(alone, tmp_path):
+    command = [COMMAND, str(tmp_path), "--strategy", "multi_worker"]
+    with workers.cluster(command, tmp_path / "logs", worker=2) as processes:
+        for index, process in enumerate(processes["worker"]):
+            assert process.wait(SECONDS) == 0, (tmp_path / "logs" / f"worker-{index}.log").read_text()[-3000:]
+    assert_as_alone(tmp_path, alone, copies=1)
