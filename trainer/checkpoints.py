@@ -94,6 +94,16 @@ class Saver(tf.keras.callbacks.Callback):
         super().__init__()
         self.checkpoints, self.training = run, config
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Remembers the mean loss so far of an epoch that a checkpoint was written in: Keras forgets it."""
+        self._so_far = [variable.numpy() for variable in self.model.loss_metric.variables]
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Goes on with that mean."""
+        if self.model.steps_done % self.params["steps"]:
+            for variable, value in zip(self.model.loss_metric.variables, self._so_far, strict=True):
+                variable.assign(value)
+
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Saves every `checkpoint_steps` steps, but for the last of an epoch, which is not over yet."""
         every = self.training.checkpoint_steps

@@ -64,19 +64,15 @@ def run(placement: Placement, job_dir: pathlib.Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Writes OUTPUT/CASE.npz of every case, by the chief; where one process is enough, OUTPUT/run too."""
+    """Writes OUTPUT/CASE.npz of every case, and OUTPUT/run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("output", type=pathlib.Path)
     strategy.add_flags(parser)
     arguments = parser.parse_args(argv)
     placement = strategy.from_flags(arguments)
     for case in CASES:
-        values = dict(steps(placement, case))
-        if placement.is_chief:
-            np.savez(arguments.output / f"{case}.npz", **values)
-    if placement.num_processes == 1:
-        run(placement, arguments.output / "run")
-    placement.meet()
+        np.savez(arguments.output / f"{case}.npz", **dict(steps(placement, case)))
+    run(placement, arguments.output / "run")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""I6: replicas give what one device gives on the joined batch, on two devices and in two processes."""
+"""I6: two devices give what one gives on the joined batch; for two processes see test_lost_worker."""
 
 from __future__ import annotations
 
 import pathlib
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from tests.support import workers
@@ -16,14 +15,9 @@ COMMAND = "tests.trainer.replica_steps"
 SECONDS = 240
 
 
-@pytest.fixture(scope="module")
-def alone() -> dict[str, dict[str, np.ndarray]]:
-    """What one device gives in each case."""
-    return {case: dict(replica_steps.steps(Placement(), case)) for case in replica_steps.CASES}
-
-
-def assert_as_alone(directory: pathlib.Path, alone: dict[str, dict[str, np.ndarray]], copies: int) -> None:
-    for case, expected in alone.items():
+def assert_as_alone(directory: pathlib.Path, copies: int) -> None:
+    for case in replica_steps.CASES:
+        expected = dict(replica_steps.steps(Placement(), case))
         found = np.load(directory / f"{case}.npz")
         assert len(found) == 1 + copies * (len(expected) - 1) > 20
         for name in found:
@@ -42,22 +36,14 @@ def assert_same_checkpoint(found: pathlib.Path, expected: pathlib.Path) -> None:
             )
 
 
-def test_two_devices_are_as_one(alone, tmp_path):
+def test_two_devices_are_as_one(tmp_path):
     flags = ["--strategy", "mirrored", "--devices", "CPU:0,CPU:1"]
     process = workers.start([COMMAND, str(tmp_path), *flags], tmp_path / "log")
     try:
         assert process.wait(SECONDS) == 0, (tmp_path / "log").read_text()[-3000:]
     finally:
         process.kill()
-    assert_as_alone(tmp_path, alone, copies=2)
+    assert_as_alone(tmp_path, copies=2)
     replica_steps.run(Placement(), tmp_path / "alone")
     for phase in (".", "warm_up", "best"):
         assert_same_checkpoint(*(tmp_path / run / "checkpoints" / phase for run in ("run", "alone")))
-
-
-def test_two_processes_are_as_one(alone, tmp_path):
-    command = [COMMAND, str(tmp_path), "--strategy", "multi_worker"]
-    with workers.cluster(command, tmp_path / "logs", worker=2) as processes:
-        for index, process in enumerate(processes["worker"]):
-            assert process.wait(SECONDS) == 0, (tmp_path / "logs" / f"worker-{index}.log").read_text()[-3000:]
-    assert_as_alone(tmp_path, alone, copies=1)

@@ -53,18 +53,24 @@ def assert_equal_weights(left, right) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "warm_up", "every", "killed_in"),
+    ("kind", "warm_up", "every", "steps", "killed_in"),
     [
-        pytest.param(SparCode, 2, 1, 1, id="in the warm-up"),
-        pytest.param(SparCode, 2, 1, 2, id="after the codes started"),
-        pytest.param(SparCode, 2, 2, 3, id="where the last checkpoint is of the warm-up and the best weights are not"),
-        pytest.param(TwoTower, 2, 1, 2, id="two-tower"),
+        pytest.param(SparCode, 2, 1, 0, 1, id="in the warm-up"),
+        pytest.param(SparCode, 2, 1, 2, 2, id="after the codes started, within an epoch"),
+        pytest.param(
+            SparCode, 2, 2, 0, 3, id="where the last checkpoint is of the warm-up and the best weights are not"
+        ),
+        pytest.param(TwoTower, 2, 1, 2, 2, id="two-tower, within an epoch"),
     ],
 )
-def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(kind, warm_up, every, killed_in, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
+    kind, warm_up, every, steps, killed_in, tmp_path, monkeypatch
+):
     split = walks_split()
     config = small_config(
-        memory=MEMORY, quantizer={"warmup_epochs": warm_up}, training={"checkpoint_every": every, "patience": 9}
+        memory=MEMORY,
+        quantizer={"warmup_epochs": warm_up},
+        training={"checkpoint_every": every, "checkpoint_steps": steps, "patience": 9},
     )
     unbroken = task.train(split, config, tmp_path / "unbroken", kind)
     original = tf.keras.Model.fit
@@ -76,11 +82,17 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(kind, warm_up, e
     with pytest.raises(KilledError):
         task.train(split, config, tmp_path / "killed", kind)
     monkeypatch.undo()
+    whole, left = (newest_step(tmp_path / run) for run in ("unbroken", "killed"))
+    assert bool(left % (whole // config.training.epochs)) == bool(steps)  # within an epoch or at the end of one
     resumed = task.train(split, config, tmp_path / "killed", kind)
     assert (resumed.results, resumed.score) == (unbroken.results, unbroken.score)
     assert_equal_weights(unbroken.model, resumed.model)
     windows = tf.constant([[3, 4, 5]])
     np.testing.assert_array_equal(unbroken.model.catalogue_scores(windows), resumed.model.catalogue_scores(windows))
+
+
+def newest_step(job_dir: pathlib.Path) -> int:
+    return int(tf.train.latest_checkpoint(str(job_dir / "checkpoints")).rsplit("-", 1)[1])
 
 
 @pytest.mark.slow
