@@ -24,6 +24,7 @@ FLAGS = [
     *("--quantizer.num_codewords", "4", "--quantizer.warmup_epochs", "1", "--training.num_members", "1"),
     *("--quantizer.revive_fraction", "0.9", "--quantizer.train_encoder", "true"),
     *("--training.epochs", "3", "--training.batch_events", "200", "--training.checkpoint_steps", "2"),
+    *("--training.validate_every", "1"),
 ]
 
 

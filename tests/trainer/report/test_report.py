@@ -16,6 +16,7 @@ from protos.errors import UserError
 from tests.support.browser import browser, requests, show_at
 from tests.trainer.report.seen import TITLE, train
 from trainer import config as configuration
+from trainer.checkpoints import RunState
 from trainer.data import load
 from trainer.data.__main__ import main as prepare
 from trainer.data.splits import split
@@ -25,7 +26,6 @@ from trainer.report.codes import usual_contributions
 from trainer.report.run import Run, open_run
 from trainer.report.samples import parts_of
 from trainer.task import train as train_model
-from trainer.training import RunState
 
 SECTIONS = ["data", "training", "accuracy", "codes", "lists", "index-size", "recommendations"]
 WIDTHS = (1280, 390)
