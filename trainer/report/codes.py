@@ -16,8 +16,6 @@ from trainer.report.run import Run
 _SHOWN_FIRST, _SHOWN = 8, 4
 _TITLES = 5
 _SERIES = 6
-# Codes whose scores are held at once.
-_AT_ONCE = 256
 # Scores of items with few events are noise: what a code is about is told by this share of them, those with the most.
 _KNOWN_SHARE = 0.1
 _MEANING_SAID = (
@@ -152,7 +150,7 @@ def usual_contributions(exported: Exported, encoded: Encoded) -> np.ndarray:
     for slot in range(exported.space.num_slots):
         distinct, counts = np.unique(encoded.keys[:, slots_of(encoded, exported) == slot], return_counts=True)
         total = np.zeros(exported.num_items)
-        for part in np.array_split(np.arange(len(distinct)), -(-len(distinct) // _AT_ONCE)):
+        for part in np.array_split(np.arange(len(distinct)), -(-len(distinct) // exported.codes_at_once)):
             total += counts[part] @ exported.contributions(distinct[part])
         usual.append(total / counts.sum())
     return np.stack(usual)

@@ -19,9 +19,10 @@ from trainer.evaluation import top_k_unseen
 from trainer.export import FORMAT
 from trainer.exported_queries import feature_columns
 
-# Pairs of a call of the scorer, whose layers are a few numbers wide; and of those that are kept: 256 MB.
+# Codes and items of a call of the scorer, whose layers are a few numbers wide. Pairs that are kept, 256 MB, and those
+# that are looked at together; codes that are looked at together however many items there are.
 _CALL_CODES, _CALL_ITEMS = 256, 4096
-_KEPT_PAIRS = 1 << 26
+_KEPT_PAIRS, _PAIRS_AT_ONCE, _LEAST_CODES = 1 << 26, 1 << 24, 16
 
 
 class Encoded(NamedTuple):
@@ -68,6 +69,16 @@ class Exported:
         self._query, self._scorer = (model.signatures["serving_default"] for model in self._models)
         self._lists = _ready_lists(directory / "lists.parquet", self.space.size, self.num_items)
         self._kept: dict[int, np.ndarray] = {}
+
+    @property
+    def codes_at_once(self) -> int:
+        """Codes whose contributions to all items take 64 MB, one at least."""
+        return max(1, _PAIRS_AT_ONCE // self.num_items)
+
+    def some_keys(self) -> np.ndarray:
+        """Keys at even distances in the space of codes: all, or as many as are held at once where that is fewer."""
+        count = min(self.space.size, max(_LEAST_CODES, self.codes_at_once))
+        return np.arange(count) * self.space.size // count
 
     @property
     def ready_postings(self) -> int:

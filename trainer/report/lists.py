@@ -16,8 +16,6 @@ from trainer.report.markup import Section, beside, figure, lead, table
 from trainer.report.pictures import bars, drawing, slant, svg
 from trainer.report.run import Run
 
-# Codes whose lists are counted where there is no index.
-_MOST_CODES = 1024
 _FEW_NAMES = 5
 _QUANTILES = {
     "min": "shortest",
@@ -65,13 +63,12 @@ def _table(numbers: dict[str, Any]) -> str:
 
 def possible_lengths(exported: Exported) -> dict[str, Any]:
     """Of codes at even distances: how many items each scores above 0."""
-    count = min(exported.space.size, _MOST_CODES)
-    keys = np.arange(count) * exported.space.size // count
+    keys = exported.some_keys()
     lengths = (exported.contributions(keys) > 0).sum(axis=1)
     classes = growing(4, max(int(lengths.max()), 1))
     found = np.bincount(classes.of(lengths), minlength=len(classes.names))
     return {
-        "codes": count,
+        "codes": len(keys),
         "quantiles": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())},
         "histogram": [[name, int(lists)] for name, lists in zip(classes.names, found, strict=True)],
     }

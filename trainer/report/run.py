@@ -68,8 +68,8 @@ class Run:
 
     @property
     def batch_size(self) -> int:
-        """Queries answered together: a batch's scores of the whole catalogue take 128 MB at most."""
-        return int(np.clip((1 << 25) // len(self.parts.catalogue), 1, 256))
+        """Queries answered together: what each of their tokens adds to the whole catalogue takes 32 MB at most."""
+        return int(np.clip((1 << 23) // len(self.parts.catalogue), 1, 256))
 
 
 def open_run(job_dir: pathlib.Path, source: str | None, num_queries: int) -> Run:

@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from protos.errors import UserError
 from trainer.data.splits import EvaluationQueries
 from trainer.evaluation import Ranker, evaluate
@@ -25,7 +23,6 @@ _POSTING_BYTES, _PAIR_BYTES = 5, 1
 # Queries x items that are ranked anew for every length.
 _MOST_SCORES = 1 << 24
 _LEAST_QUERIES = 100
-_MOST_CODES = 1024
 _BITS = 16
 _SIZES_SAID = (
     f"Cut from exact scores, without building: {_POSTING_BYTES} bytes a posting, ready lists included, and for"
@@ -89,10 +86,10 @@ def _points(exported: Exported, queries: EvaluationQueries, batch_size: int) -> 
 
 def estimated_postings(exported: Exported, length: int) -> int:
     """Postings of the lists of all codes; of very many codes, of some at even distances, times what is left out."""
-    count = min(exported.space.size, _MOST_CODES)
-    contributions = exported.contributions(np.arange(count) * exported.space.size // count)
+    keys = exported.some_keys()
+    contributions = exported.contributions(keys)
     kept = (contributions > thresholds(contributions, length)[:, None]).sum()
-    return round(int(kept) * exported.space.size / count)
+    return round(int(kept) * exported.space.size / len(keys))
 
 
 def _recall(ranker: Ranker, queries: EvaluationQueries, batch_size: int) -> float:
