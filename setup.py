@@ -34,6 +34,7 @@ BEAM = [
     "apache-beam==2.77.0",
     "datasketches>=5.2,<6",
     "matplotlib>=3.10,<4",  # draws the report on an index's quality
+    "tqdm>=4.60,<5",
 ]
 SERVING = [
     *MODELS,

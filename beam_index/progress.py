@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import sys
 import threading
-import time
 from collections.abc import Iterator
+
+from protos.progress import bar
 
 _PLANNED = "planned"
 _DONE = "done\n"
@@ -43,7 +43,7 @@ class Journal:
 
 @contextlib.contextmanager
 def shown(journal: Journal, visible: bool) -> Iterator[None]:
-    """Shows on stderr, while the block runs, what the journal says."""
+    """Shows on standard error, while the block runs, what the journal says."""
     if not visible:
         yield
         return
@@ -55,15 +55,13 @@ def shown(journal: Journal, visible: bool) -> Iterator[None]:
     finally:
         stop.set()
         ticker.join()
-        print(file=sys.stderr)
 
 
 def _tick(journal: Journal, stop: threading.Event) -> None:
-    start = time.monotonic()
-    over = False
-    while not over:
-        over = stop.wait(_SECONDS_BETWEEN)
-        done, planned = journal.read()
-        share = f"{done / planned:4.0%}" if planned else "   …"
-        line = f"\rscoring {share}  {done} of {planned or '?'} pieces  {time.monotonic() - start:.0f} s "
-        print(line, end="", file=sys.stderr, flush=True)
+    with bar(None, "scoring", "piece") as scoring:
+        over = False
+        while not over:
+            over = stop.wait(_SECONDS_BETWEEN)
+            done, planned = journal.read()
+            scoring.total = planned or None
+            scoring.update(done - scoring.n)

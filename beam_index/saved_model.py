@@ -19,6 +19,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from protos.errors import UserError
+from protos.quiet import standard_error_discarded
 
 
 def one_thread_per_op() -> bool:
@@ -39,7 +40,14 @@ def one_thread_session(graph: tf.Graph) -> tf.compat.v1.Session:
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1, device_count={"GPU": 0}
     )
+    _hear_notices(config)
     return tf.compat.v1.Session(graph=graph, config=config)
+
+
+def _hear_notices(config: tf.compat.v1.ConfigProto) -> None:
+    """Runs a session for nothing: the first one of a process says that it does without MLIR."""
+    with standard_error_discarded(), tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
+        session.run(tf.constant(0))
 
 
 def compiled(

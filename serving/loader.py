@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -15,6 +16,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
+from protos.quiet import standard_error_discarded
 from serving.replay import replay_warmup
 from serving.signatures import DEFAULT_SIGNATURE, Step, find_signature, plan
 from serving.status import StatusError, code_of
@@ -22,6 +24,13 @@ from serving.tensors import TensorError, write_tensor
 from serving.threads import session_config
 
 _LONGEST_TIMEOUT_MS = 2**31 - 1  # RunOptions counts further, but nobody waits longer than 24 days
+
+
+@functools.cache
+def _hear_notices() -> None:
+    """Runs a session for nothing: the first one of a process says that it does without MLIR."""
+    with standard_error_discarded(), tf.Graph().as_default(), tf.compat.v1.Session(config=session_config()) as session:
+        session.run(tf.constant(0))
 
 
 class Servable:
@@ -40,6 +49,7 @@ class Servable:
         """
         self.version = version
         graph = tf.Graph()
+        _hear_notices()
         self._session = tf.compat.v1.Session(graph=graph, config=session_config())
         with _load_errors(path), _without_deprecations(), graph.as_default():
             meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], os.fspath(path))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
+from protos.progress import bar
 from trainer.data.splits import EvaluationQueries
 
 NOTHING = -1
@@ -59,7 +59,7 @@ def evaluate(
       queries: at least one.
       metrics: names like those of METRICS.
       batch_size: queries a call.
-      progress: label of a progress bar, shown on a terminal; None for none.
+      progress: label of a progress bar; None for none.
 
     Raises:
       ValueError: no queries, an unknown metric, or a ranker that breaks its contract: a result of
@@ -70,7 +70,7 @@ def evaluate(
     asked = {name: _parse(name) for name in metrics}
     k = max(at for _, at in asked.values())
     parts: dict[str, list[np.ndarray]] = {name: [] for name in asked}
-    with tqdm(total=len(queries), desc=progress, unit="query", disable=not progress or not sys.stderr.isatty()) as bar:
+    with bar(len(queries), progress, "query") if progress else contextlib.nullcontext() as shown:
         for start in range(0, len(queries), batch_size):
             batch = slice(start, start + batch_size)
             histories, targets = queries.histories[batch], queries.targets[batch]
@@ -80,7 +80,8 @@ def evaluate(
             counts = np.array([len(target) for target in targets])
             for name, (function, at) in asked.items():
                 parts[name].append(function(hits[:, :at], counts))
-            bar.update(len(histories))
+            if shown is not None:
+                shown.update(len(histories))
     return Metrics({name: np.concatenate(values) for name, values in parts.items()})
 
 

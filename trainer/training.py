@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from trainer.checkpoints import Run, Saver
 from trainer.codebooks import start_codebooks
@@ -18,6 +16,7 @@ from trainer.data.splits import EvaluationQueries
 from trainer.evaluation import evaluate
 from trainer.layers.tokenizers import PADDING
 from trainer.model import SparCode
+from trainer.progress import Progress
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.strategy import Placement
@@ -26,6 +25,7 @@ from trainer.training_data import Batches
 from trainer.windows import rows_of
 
 SELECTED_BY = "ndcg@50"
+_SHOWN = {"loss": "loss", f"val_{SELECTED_BY}": SELECTED_BY}  # behind the progress bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,26 +167,6 @@ def code_diagnostics(model: SparCode) -> dict[str, float]:
     return logs
 
 
-class Progress(tf.keras.callbacks.Callback):
-    """A progress bar over epochs; silent when standard error is no terminal."""
-
-    def __init__(self, label: str, start: int, total: int) -> None:
-        super().__init__()
-        self.bar = tqdm(total=total, initial=start, desc=label, unit="epoch", disable=not sys.stderr.isatty())
-        self.shown: dict[str, str] = {}
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Moves the bar."""
-        names = {"loss": "loss", f"val_{SELECTED_BY}": SELECTED_BY}
-        self.shown |= {short: f"{logs[name]:.4f}" for name, short in names.items() if name in logs}
-        self.bar.set_postfix(self.shown)
-        self.bar.update()
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        """Closes the bar."""
-        self.bar.close()
-
-
 def compile_model(model: SequenceModel) -> None:
     """Gives the model its optimizer: Adam, or AdamW where there is weight decay; gradients clipped by norm."""
     config = model.config.training
@@ -227,12 +207,13 @@ def fit(
     run.resume()
     epoch = int(run.state.epoch)
     if not bool(run.state.finished):
+        steps = config.steps_per_epoch or batches.steps
         validate = Validation(run, validation, config, placement)
         callbacks = [validate]
         if model.is_quantized:
             callbacks.insert(0, CodebookStart(run, batches, validate, placement))
         if placement.is_chief:
-            callbacks.append(Progress(label, epoch, config.epochs))
+            callbacks.append(Progress(label, epoch, config.epochs, steps, _SHOWN))
             if model.is_quantized:
                 callbacks.append(CodeUse(job_dir / "logs"))
             callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
@@ -240,7 +221,7 @@ def fit(
         callbacks.append(Saver(run, config))
         model.fit(
             placement.feed(batches.dataset(model.steps_done)),
-            steps_per_epoch=config.steps_per_epoch or batches.steps,
+            steps_per_epoch=steps,
             initial_epoch=epoch,
             epochs=config.epochs,
             callbacks=callbacks,

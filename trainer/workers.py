@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from typing import Any
 
+from protos.progress import silence
+
 _OMP = "OMP_NUM_THREADS"
 
 
@@ -80,6 +82,7 @@ def _begin(threads: int) -> None:
     """Makes a process ready: the one that started it decides when it ends, and it must not outlive that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    silence()
     hold_threads(threads)
 
 
