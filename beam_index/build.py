@@ -23,6 +23,7 @@ from beam_index.budget.choose import require_within, undecided, within_budget
 from beam_index.counters import CODES_SCORED, COUNTERS, PAIRS_SCORED, POSTINGS_WRITTEN, QUERIES_ENCODED
 from beam_index.dead_letters import write_dead_letters
 from beam_index.files import RECORDS, discard_unfinished
+from beam_index.forecast import forecast
 from beam_index.manifest import INDEX_FORMAT, Counts, count, write_index_manifest
 from beam_index.options import BuildOptions, parse
 from beam_index.pipeline import build
@@ -204,6 +205,10 @@ def _run_quietly(argv: Sequence[str]) -> Report:
 
 def main(argv: Sequence[str]) -> None:
     """Builds an index, in this process if its TensorFlow is fit for it, and prints what it holds."""
+    if parse(argv)[0].dry_run:
+        one_thread_per_op()
+        print(forecast(parse(argv)[0]))
+        return
     print(_run_quietly(argv) if one_thread_per_op() else run(argv))
 
 

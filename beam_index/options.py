@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_index.files import MAX_SHARDS
 from protos.beam.options import beam_options
+from protos.command_line import CommandParser
 from protos.errors import UserError
 from protos.postings import SCORE_BITS
 
@@ -38,6 +38,7 @@ examples:
   python -m beam_index.build --model run/export --output index --no_block --max_postings 50000000 --candidates 4000
   python -m beam_index.build --model new/export --output index-2 --updatable --base_index index
   python -m beam_index.build --model run/export --output index --max_bytes 50000000
+  python -m beam_index.build --model run/export --output index --dry_run
 
 It is written under a temporary name and replaces an index at OUTPUT only when it is whole.
 """
@@ -65,6 +66,7 @@ class BuildOptions:
     max_bad_share: float
     progress: bool
     max_bytes: int | None = None
+    dry_run: bool = False
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -122,12 +124,10 @@ def require_share(min_fidelity: float) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m beam_index.build",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="directory of the index to write")
@@ -227,8 +227,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        default=sys.stderr.isatty(),
-        help="show progress on stderr (default: when it is a terminal)",
+        default=True,
+        help="show progress on standard error: a bar on a terminal, elsewhere a line now and then (default: yes)",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="check all of it, score a small sample, say how large the index would be and how long it would take, and"
+        " do nothing",
     )
     return parser
 
@@ -239,9 +245,10 @@ def parse(argv: Sequence[str]) -> tuple[BuildOptions, PipelineOptions]:
     Raises:
       UserError: a value is out of range, or neither the build nor Beam knows an option.
     """
-    known, beam_flags = _parser().parse_known_args(argv)
+    parser = _parser()
+    known, beam_flags = parser.parse_known_args(argv)
     if known.queries is None:
         known.queries = known.model / "queries.parquet"
-    given = {flag.partition("=")[0] for flag in argv}
+    given = {flag.partition("=")[0] for flag in parser.spelt(argv)}
     fixed = tuple(name for name, flag in _CHOSEN.items() if flag in given)
     return BuildOptions(**vars(known), fixed=fixed), beam_options(beam_flags, [*vars(known), "no_block"], "the build")

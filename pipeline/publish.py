@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
-import pyarrow as pa
-
-from pipeline.comparison.store import checksum
+from pipeline.publishing.foresight import asked, check_numbers, foresee
 from pipeline.publishing.gate import measure_served
 from pipeline.publishing.options import PublishOptions, parse
 from pipeline.publishing.retention import retire
 from pipeline.publishing.runs import Run, Runs
 from pipeline.publishing.steps import index_of, servable_of, trained_export
 from pipeline.stages import Stages
-from protos.errors import UserError, run_cli
+from protos.errors import run_cli
 from protos.servable import read_servable_manifest
-from protos.storage import Store, open_store
+from protos.storage import open_store
 from trainer.data import load
-from trainer.data.interactions import Interactions
 from trainer.data.splits import Split, split
 from trainer.origin import remember_data
 
@@ -42,8 +35,8 @@ def publish(options: PublishOptions) -> int:
             interactions = load(options.data)
             print(f"   {interactions.summary()}")
             parts = split(interactions, options.config.data.split)
-            run = runs.take_up(_asked(interactions, options), options.warm_start)
-            _check_numbers(store, run, options)
+            run = runs.take_up(asked(interactions, options), options.warm_start)
+            check_numbers(store, run, options)
         base, served = _make(run, parts, options, stages)
         with stages.stage("publish"):
             version = store.publish(base / "1", run.publisher, options.version)
@@ -73,33 +66,13 @@ def _make(run: Run, parts: Split, options: PublishOptions, stages: Stages) -> tu
     return base, served
 
 
-def _check_numbers(store: Store, run: Run, options: PublishOptions) -> None:
-    """Before hours of work: whether the number is free, and whether what is protected is there."""
-    there = store.published()
-    if options.version in there and store.publisher(options.version) != run.publisher:
-        raise UserError(
-            f"--version {options.version} is published at {store.url}; choose a number above {max(there)}, or leave it"
-            " out"
-        )
-    if missing := sorted({*options.protect} - {*there}):
-        print(f"note: --protect names {', '.join(map(str, missing))}, not published at {store.url}")
-
-
-def _asked(interactions: Interactions, options: PublishOptions) -> dict[str, Any]:
-    """What makes a run the same as another: all of the data, and the configuration of the model."""
-    digest = hashlib.sha256(checksum(interactions).encode())
-    for columns in (interactions.catalogue.columns(), interactions.event_features, interactions.user_features):
-        for name in sorted(columns):
-            digest.update(pa.record_batch({name: columns[name]}).serialize())
-    # With the features that training will take from the data; and as JSON reads it again.
-    asked = dataclasses.replace(options.config, features=options.config.features.filled(interactions.declared))
-    config = json.loads(json.dumps(dataclasses.asdict(asked)))
-    return {"data": digest.hexdigest(), "config": config}
-
-
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    publish(parse(argv))
+    options = parse(argv)
+    if options.dry_run:
+        print(foresee(options))
+    else:
+        publish(options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Nothing here imports TensorFlow, so that a frontend can depend on it. Every room
 """
 
 import os
+import sys
 
 # TensorFlow's start-up notes, an "error" on every machine without a GPU among them, bury what a command says;
-# set the variable to 0 to read them. What fails still raises.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# set the variable to 0 to read them, or give the command --debug. What fails still raises.
+if "--debug" not in sys.argv[1:]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

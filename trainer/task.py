@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from protos.artifact import write_whole
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from trainer import config as configuration
 from trainer import strategy
@@ -24,6 +25,7 @@ from trainer.data.splits import Split, split
 from trainer.ensemble import AnySparCode, Ensemble, put_together
 from trainer.evaluation import evaluate
 from trainer.export import export
+from trainer.forecast import forecast
 from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
 from trainer.origin import remember_data, remember_model
@@ -41,6 +43,27 @@ from trainer.warm_start import member_directory, warm_start, write_item_ids
 # Seeds of members: far enough apart that runs of the next seeds share none.
 _SEEDS_APART = 1000
 MODELS = {"sparcode": SparCode, "two_tower": TwoTower, "late_interaction": LateInteraction}
+
+
+_DESCRIPTION = """\
+Trains SparCode on a log of interactions and exports it for the index build. Each user's last events are kept from
+training: the last tenth is for the test, and the tenth before it chooses the epoch, by NDCG@50.
+
+JOB_DIR gets config.yaml (the whole configuration), checkpoints/, logs/ (TensorBoard) and export/ (the model).
+Run the same command again to resume a run that was stopped; it ends with the same weights.
+"""
+_EPILOG = """\
+examples:
+  # Something to look at in a few minutes, without any data at hand:
+  python -m trainer.task --data synthetic --job-dir run --training.epochs 8
+
+  # What would be trained, and how large it is; nothing is written:
+  python -m trainer.task --data path/to/ml-latest-small --job-dir run --dry-run
+
+  # A configuration of one's own, and a flag over it; then the index:
+  python -m trainer.task --data shop.yaml --job-dir run --config shop-model.yaml --tokenizer.dim 128
+  python -m beam_index.build --model run/export --output index
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,10 +208,10 @@ def export_trained(trained: Trained, data: TrainingData | Split, directory: path
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m trainer.task",
-        description="Trains SparCode on a log of interactions and exports it for the index build.",
-        epilog="Run the same command again to resume a run that was stopped; it ends with the same weights.",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
     )
     parser.add_argument(
         "--data",
@@ -204,21 +227,34 @@ def _parser() -> argparse.ArgumentParser:
         " SparCode can start from a two-tower run (training.warm_start); default: %(default)s",
     )
     strategy.add_flags(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check all of it, say how large it is and what it takes, and do nothing"
+    )
     configuration.add_flags(parser)
     return parser
+
+
+def read_prepared_data(source: str, method: str) -> PreparedData:
+    """Prepared data, to be streamed.
+
+    Raises:
+      UserError: it was split by another method.
+    """
+    prepared = read_prepared(source)
+    if prepared.method != method:
+        raise UserError(
+            f"{source} was prepared with --split {prepared.method}, and data.split is {method!r}: give"
+            f" --data.split {prepared.method}, or prepare it again"
+        )
+    return PreparedData(prepared)
 
 
 def _read(source: str, config: Config) -> TrainingData:
     """The data that --data names, in memory or to be streamed; prints what it holds."""
     if is_prepared(source):
-        prepared = read_prepared(source)
-        if prepared.method != config.data.split:
-            raise UserError(
-                f"{source} was prepared with --split {prepared.method}, and data.split is {config.data.split!r}: give"
-                f" --data.split {prepared.method}, or prepare it again"
-            )
-        print(prepared.summary())
-        return PreparedData(prepared)
+        data = read_prepared_data(source, config.data.split)
+        print(data.prepared.summary())
+        return data
     interactions = load(source)
     print(interactions.summary())
     parts = split(interactions, config.data.split)
@@ -230,6 +266,9 @@ def main(argv: Sequence[str]) -> None:
     """Trains and exports as the flags say."""
     arguments = _parser().parse_args(argv)
     config = configuration.from_flags(arguments)
+    if arguments.dry_run:
+        print(forecast(_read(arguments.data, config), config, arguments.job_dir, MODELS[arguments.model]))
+        return
     placement = strategy.from_flags(arguments)  # first: it decides which devices TensorFlow has
     with placement.together():
         _train_and_export(arguments, config, placement)

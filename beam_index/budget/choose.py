@@ -41,7 +41,7 @@ def within_budget(plan: Plan, options: BuildOptions) -> tuple[Plan, Budget | Non
     """
     if options.max_bytes is None:
         return plan, None
-    keys = _code_keys(plan)
+    keys = code_keys(plan)
     sizes = sizes_of(plan, len(keys))
     contest = Contest(plan, CheckOptions(options.queries, options.quality_queries), keys)
     longest = max(1, _MOST_POSTINGS // max(contest.num_codes, 1))
@@ -98,7 +98,7 @@ def _too_small(options: BuildOptions, max_bytes: int, sizes: Sizes) -> UserError
     )
 
 
-def _code_keys(plan: Plan) -> np.ndarray:
+def code_keys(plan: Plan) -> np.ndarray:
     """`[C]` int64, ascending: the codes that get a list, as codes.py finds them."""
     if plan.queries is None:
         return np.arange(plan.space.size)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from beam_index.options import parse as parse_index_flags
 from beam_index.options import require_share
+from protos.command_line import CommandParser
 from protos.errors import UserError
 from trainer import config as configuration
 from trainer.config import Config
 from trainer.data.sources import DATA_HELP
 
 _LEAST_KEPT = 2
-_OURS = ("--model", "--output", "--base_index")  # flags of the index build that the run itself gives
+_OURS = ("model", "output", "base_index")  # flags of the index build that the run itself gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ class PublishOptions:
     min_ndcg: float
     sums: str
     warm_start: bool
+    dry_run: bool
     config: Config
     index_flags: tuple[str, ...]
 
@@ -47,7 +49,7 @@ class PublishOptions:
             raise UserError(f"--min_ndcg is {self.min_ndcg:g}; expected 0 (only report) to 1")
         if self.warm_start and self.config.training.warm_start:
             raise UserError("--warm_start and --training.warm_start say two things; leave one of them out")
-        given = [flag for flag in self.index_flags if flag.partition("=")[0] in _OURS]
+        given = [flag for flag in self.index_flags if flag.partition("=")[0].replace("-", "_")[2:] in _OURS]
         if given:
             raise UserError(f"{given[0]} cannot be given: each run has a model and an index of its own")
         fields = [flag for flag in self.index_flags if flag.startswith("--") and "." in flag.partition("=")[0]]
@@ -83,13 +85,19 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m pipeline.publish",
         description="Trains on a log of interactions, builds the index, exports the servable, asks it, and publishes it"
         " as the next version, all of it or nothing; then removes versions beyond the last few.",
-        epilog="Options that are not listed here go to the index build, and what that does not know, to Beam"
-        " (--runner=FlinkRunner). Run the same command again after it was stopped: it goes on where it was.",
-        allow_abbrev=False,
+        epilog="""\
+Options that are not listed here go to the index build, and what that does not know, to Beam (--runner=FlinkRunner).
+Run the same command again after it was stopped: it goes on where it was.
+
+examples:
+  python -m pipeline.publish --data shop.yaml --work_dir work --to published --dry-run
+  python -m pipeline.publish --data shop.yaml --work_dir work --to published --keep 5
+  python -m pipeline.publish --data shop.yaml --work_dir work --to s3://BUCKET/shop --warm_start --protect 12
+""",
     )
     parser.add_argument(
         "--data",
@@ -133,6 +141,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--warm_start", action="store_true", help="start from the weights of the last published run in --work_dir"
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="check what can be checked, say what would be done, and do nothing",
     )
     configuration.add_flags(parser)
     return parser

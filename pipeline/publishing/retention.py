@@ -17,8 +17,13 @@ def retire(store: Store, newest: int, keep: int, protect: Collection[int]) -> li
       protect: versions that stay besides.
     """
     spared = {newest, *protect}
-    old = [number for number in sorted(store.published())[:-keep] if number not in spared]
+    old = beyond(store.published(), keep, spared)
     for number in old:
         store.remove(number)
     store.sweep(spared)
     return old
+
+
+def beyond(published: Collection[int], keep: int, spared: Collection[int]) -> list[int]:
+    """Of published versions those that would go: all but the last `keep` and those spared."""
+    return [number for number in sorted(published)[:-keep] if number not in spared]

@@ -86,14 +86,19 @@ class Runs:
           asked: what makes a run the same: its data and its configuration.
           warm_start: whether a new one starts from the weights of the last finished one.
         """
+        if run := self.unfinished(asked, warm_start):
+            print(f"   goes on with the run in {run.directory}")
+            return run
         asked = {**asked, "warm_start": warm_start}
-        for run, asked_then in reversed(self._all()):
-            if not run.is_finished and asked_then == asked:
-                print(f"   goes on with the run in {run.directory}")
-                return run
         finished = [run for run, _ in self._all() if run.is_finished]
         weights = str(finished[-1].training) if warm_start and finished else ""
         return self._new(asked, weights)
+
+    def unfinished(self, asked: Mapping[str, Any], warm_start: bool) -> Run | None:
+        """The newest run that was asked for the same and is not finished; None if there is none. Nothing is written."""
+        asked = {**asked, "warm_start": warm_start}
+        found = (run for run, asked_then in reversed(self._all()) if not run.is_finished and asked_then == asked)
+        return next(found, None)
 
     def clear(self) -> None:
         """Removes all runs but the last finished one: what it has published is elsewhere, its weights are not."""

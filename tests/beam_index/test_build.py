@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from beam_index.build import main, run_here
 from beam_index.files import write_records
+from beam_index.forecast import forecast
 from beam_index.options import parse
 from beam_index.plan import make_plan
 from protos.artifact import read_manifest, write_manifest
@@ -325,13 +326,29 @@ def test_beams_options_are_passed_through(flags, expected):
 
 def test_the_command_builds_and_prints_a_summary(residual_export, tmp_path):
     command = [sys.executable, "-m", "beam_index.build", "--model", residual_export, "--output", tmp_path / "index"]
-    result = subprocess.run([*command, "--progress"], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")  # what is done in a moment has no progress to show
     assert "codes             12 (all), 0 lists empty" in result.stdout
-    assert "scoring 100%  1 of 1 pieces" in result.stderr
     build(residual_export, tmp_path / "same")
     for kind in ("postings", "block"):
         assert written_bytes(tmp_path / "index", kind) == written_bytes(tmp_path / "same", kind)
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--postings-per-code=4", "--no_block", "--score_bits=8"]], ids=["block", "lists"]
+)
+def test_a_dry_run_writes_nothing_and_the_build_keeps_within_what_it_said(wide_export, flags, tmp_path, capsys):
+    index = tmp_path / "index"
+    main(["--model", str(wide_export), "--output", str(index), "--dry_run", *flags])
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:2])
+    assert list(tmp_path.iterdir()) == []
+    options, _ = parse(["--model", str(wide_export), "--output", str(index), *flags])
+    told = forecast(options)
+    report = build(wide_export, index, *flags)
+    assert (said["codes"], said["items"]) == (f"{told.codes:,}", f"{told.items:,}")
+    assert (told.codes, told.items, told.pairs) == (report.manifest["codes"], report.manifest["items"], report.pairs)
+    assert report.total_bytes <= told.most_bytes < 1.5 * report.total_bytes
+    assert 0 < told.seconds < 60
 
 
 def test_where_tensorflow_runs_several_threads_an_op_the_build_takes_a_process_of_its_own(

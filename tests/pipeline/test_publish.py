@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,17 @@ def test_the_gate_of_the_index_says_why_and_publishes_nothing(refused: Tried) ->
     assert "goes on with the run" in refused.printed
 
 
+def test_a_dry_run_says_what_would_go_on_and_writes_nothing(nights: Nights, refused: Tried) -> None:
+    before = {path: path.stat().st_mtime_ns for path in nights.work_dir.rglob("*")}
+    seen = nights.tried("--dry_run", to=BUCKET)
+    (run,) = nights.work_dir.glob("runs/*")
+    assert f"goes on with {run}" in seen.printed
+    assert "goes on with the run that is there" in seen.printed
+    assert f"would publish version 1 at {BUCKET}, where there are none" in seen.printed
+    assert {path: path.stat().st_mtime_ns for path in nights.work_dir.rglob("*")} == before
+    assert open_store(BUCKET).published() == {}
+
+
 def test_what_is_published_in_a_bucket_is_what_was_asked(
     nights: Nights, unnoted: Tried, tmp_path: pathlib.Path
 ) -> None:
@@ -163,6 +175,21 @@ def test_the_night_after_trains_again_from_the_weights_of_the_last(
     assert nights.training().items() > trained.items()
 
 
+def test_a_dry_run_of_a_new_run_says_what_would_be_published_and_removed(
+    nights: Nights, finished: Tried, tmp_path: pathlib.Path
+) -> None:
+    for number in (2, 3):
+        shutil.copytree(nights.published / "1", tmp_path / "published" / str(number))
+    before = sorted(tmp_path.rglob("*"))
+    seen = nights.tried(f"--work-dir={tmp_path / 'work'}", "--keep=2", "--dry-run", to=tmp_path / "published")
+    assert "run           a new one" in seen.printed
+    assert f"would publish version 4 at {tmp_path / 'published'}, where there are 2, 3" in seen.printed
+    assert "would remove  2" in seen.printed
+    assert sorted(tmp_path.rglob("*")) == before
+    again = nights.tried("--version=3", "--dry_run", to=tmp_path / "published")
+    assert "--version 3 is published at" in again.refused
+
+
 # --- Before any work -----------------------------------------------------------------------------
 
 
@@ -174,6 +201,7 @@ def test_the_night_after_trains_again_from_the_weights_of_the_last(
         (["--min_fidelity=2"], "--min_fidelity is 2; expected 0"),
         (["--min_ndcg=-1"], "--min_ndcg is -1; expected 0"),
         (["--model=elsewhere"], "--model=elsewhere cannot be given: each run has"),
+        (["--base-index=old"], "--base-index=old cannot be given: each run has"),
         (["--no_block"], "add --sums sparse or --sums rescored"),
         (["--training.epoch=3"], "--training.epoch=3 is no field of the configuration"),
         (["--training.epoch=3", "--runner=FlinkRunner"], "is no field of the configuration"),

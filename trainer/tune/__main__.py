@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from protos.artifact import write_whole, writing
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from trainer import config as configuration
 from trainer.config import PRESETS, Config
 from trainer.data.sources import DATA_HELP
-from trainer.split_data import SplitData
 from trainer.task import MODELS
+from trainer.training_data import TrainingData
 from trainer.tune import results, trial
 from trainer.tune.progress import Report
 from trainer.tune.search import FINALISTS, Plan, Search
@@ -50,12 +51,10 @@ examples:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m trainer.tune",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR", help="directory of the search")
@@ -92,13 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--preset-name",
-        "--preset_name",
         metavar="NAME",
         help="also write the best one among the package's presets: --config NAME",
     )
     parser.add_argument(
         "--dry-run",
-        "--dry_run",
         action="store_true",
         help="check data, space and configuration, say what would be done, and do nothing",
     )
@@ -113,8 +110,7 @@ def main(argv: Sequence[str]) -> None:
     preset = _preset(arguments.preset_name)
     data = trial.data(plan.source, plan.base.data.split)
     judges = len(data.validation(plan.base))  # what this refuses, it refuses before any work
-    name, users, items = data.parts.name, len(data.parts.user_ids), len(data.catalogue)
-    print(f"{name}: {users:,} users, {items:,} items; {judges:,} queries of validation judge a trial", flush=True)
+    print(f"{plan.source}: {len(data.catalogue):,} items; {judges:,} queries of validation judge a trial", flush=True)
     asked = _asked(plan, data)
     if arguments.dry_run:
         store.require_same(asked, Config().flat())
@@ -123,10 +119,10 @@ def main(argv: Sequence[str]) -> None:
     with store.locked():
         store.require_same(asked, Config().flat())
         store.claim(asked)
-        _search(plan, store, name, preset)
+        _search(plan, store, preset)
 
 
-def _search(plan: Plan, store: Store, data: str, preset: pathlib.Path | None) -> None:
+def _search(plan: Plan, store: Store, preset: pathlib.Path | None) -> None:
     """Makes the trials, then writes and prints what came of them."""
     with Report(plan, store) as report:
         search = Search(plan, store, report)
@@ -138,7 +134,7 @@ def _search(plan: Plan, store: Store, data: str, preset: pathlib.Path | None) ->
         raise UserError(
             f"no trial ran to its end; {store.directory / 'trials.csv'} says why; try more --trials or --hours"
         )
-    text = results.best_preset(study, plan, best, data)
+    text = results.best_preset(study, plan, best)
     for path in filter(None, (store.directory / "best.yaml", preset)):
         with writing(path):
             write_whole(path, text)
@@ -175,17 +171,17 @@ def _preset(name: str | None) -> pathlib.Path | None:
     return path
 
 
-def _asked(plan: Plan, data: SplitData) -> dict[str, Any]:
+def _asked(plan: Plan, data: TrainingData) -> dict[str, Any]:
     """What makes a search the same: another of any of these is another search."""
     space = {f"space of {name}": of for name, of in plan.space.as_json().items()}
     return {"data": data.checksum(_filled(plan.base, data)), "model": plan.model, **space, **plan.base.flat()}
 
 
-def _filled(config: Config, data: SplitData) -> Config:
+def _filled(config: Config, data: TrainingData) -> Config:
     return dataclasses.replace(config, features=config.features.filled(data.declared))
 
 
-def _forecast(plan: Plan, store: Store, data: SplitData) -> str:
+def _forecast(plan: Plan, store: Store, data: TrainingData) -> str:
     """What a search would do, in lines."""
     done = sum(one.state.is_finished() for one in store.finished())
     steps = data.batches(_filled(plan.base, data)).steps

@@ -18,6 +18,7 @@ class Report:
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self._plan, self._path = plan, store.directory / "trials.csv"
+        # Elsewhere than on a terminal the lines of trials are enough.
         self._bar = tqdm(total=plan.trials, desc="search", unit="trial", disable=not sys.stderr.isatty())
 
     def __enter__(self) -> Report:

@@ -62,13 +62,13 @@ def write_trials(study: optuna.Study, plan: Plan, path: pathlib.Path) -> None:
         write_whole(path, text.getvalue())
 
 
-def best_preset(study: optuna.Study, plan: Plan, best: FrozenTrial, data: str) -> str:
+def best_preset(study: optuna.Study, plan: Plan, best: FrozenTrial) -> str:
     """The best configuration, whole, as a preset file that says where it comes from."""
     scores = scores_of_seeds(study, best)
     start = _start(study, plan)
     lines = [
         f"{HEADER}: trial {best.number}, the best of {len(complete(study.trials))} complete ones.",
-        f"# Data: {data}. Model: {plan.model}. {SELECTED_BY} on validation {best.value:.4f}.",
+        f"# Data: {plan.source}. Model: {plan.model}. {SELECTED_BY} on validation {best.value:.4f}.",
     ]
     if len(scores) > 1:
         lines.append(f"# Mean of {len(scores)} seeds {statistics.fmean(scores):.4f}, lowest {min(scores):.4f}.")

@@ -15,9 +15,11 @@ from protos.errors import UserError
 from trainer import task
 from trainer.config import Config
 from trainer.data import load
+from trainer.data.prepared import is_prepared
 from trainer.data.splits import split
 from trainer.split_data import SplitData
 from trainer.training import SELECTED_BY
+from trainer.training_data import TrainingData
 from trainer.tune.store import Store
 
 # A trial is ended whose best epoch so far is below the median of the others at this one: not before its fourth epoch,
@@ -66,8 +68,10 @@ class Outcome:
 
 
 @functools.cache
-def data(source: str, method: str) -> SplitData:
-    """Data to search on, read once a process. Its test events are dropped here: nothing can look at them."""
+def data(source: str, method: str) -> TrainingData:
+    """Data to search on, read once a process. Test events that are read are dropped here: nothing can look at them."""
+    if is_prepared(source):
+        return task.read_prepared_data(source, method)
     return SplitData(dataclasses.replace(split(load(source), method), test=[]))
 
 
