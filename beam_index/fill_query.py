@@ -15,6 +15,7 @@ from beam_index.one_query import one_query
 from beam_index.plan import EXPORT_FORMAT
 from beam_index.search_engine.query import DEFAULT_SIZE, Query
 from protos.artifact import read_manifest
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 
 _DESCRIPTION = """\
@@ -77,12 +78,10 @@ def _require_same_model(query: Query, known: argparse.Namespace) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m beam_index.fill_query",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     directory = pathlib.Path
     parser.add_argument(

@@ -14,6 +14,7 @@ from beam_index.parquet import open_parquet
 from beam_index.plan import EXPORT_FORMAT
 from protos.artifact import read_manifest, require_same_model
 from protos.codes import CodeSpace
+from protos.command_line import CommandParser
 from protos.errors import UserError
 
 ITEMS_CURE = "export the model again"
@@ -51,12 +52,10 @@ class Pair(NamedTuple):
 
 def pair_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """A parser that takes --model and --index, and shows its texts as they are written."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
     parser.add_argument("--index", type=pathlib.Path, required=True, help="the index built from it")

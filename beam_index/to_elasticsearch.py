@@ -35,6 +35,9 @@ files of OUTPUT:
   mapping.json     PUT INDEX
   query.json       POST INDEX/_search, filled in by python -m beam_index.fill_query
   scales.json      list key -> scale
+
+example:
+  python -m beam_index.to_elasticsearch --model run/export --index index --output engine --columns genres
 """
 
 

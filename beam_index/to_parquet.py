@@ -42,6 +42,9 @@ columns:
   item_id    public id of the item
   score      of the posting
   threshold  of the list: what was taken off the scores of a code
+
+example:
+  python -m beam_index.to_parquet --model run/export --index index --output postings.parquet
 """
 
 

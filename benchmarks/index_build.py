@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 import resource
@@ -18,6 +17,7 @@ import numpy as np
 
 from benchmarks import exports
 from benchmarks.processes import in_process
+from protos.command_line import CommandParser
 from protos.errors import run_cli
 
 _DIM, _CODES, _CANDIDATES = 64, 4096, 4096
@@ -179,7 +179,11 @@ def _bytes(index: pathlib.Path) -> dict[str, bytes]:
 
 def main(argv: Sequence[str]) -> None:
     """Measures all of it, prints it, and writes it if asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.index_build", description=__doc__)
+    parser = CommandParser(
+        prog="python -m benchmarks.index_build",
+        description=__doc__,
+        epilog="example: python -m benchmarks.index_build --items 100000 --json figures.json",
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go too")
     parser.add_argument("--items", type=int, default=100_000, help="of the catalogue (default %(default)s)")
     parser.add_argument(

@@ -6,7 +6,6 @@ Prepared data is trained by streaming; beside it, the same schema is read into m
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 import tempfile
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.processes import in_process
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 
 _ITEMS, _EVENTS_A_USER, _SHARD_EVENTS = 5_000, 50, 250_000
@@ -108,7 +108,11 @@ def figures_of(events: int, in_memory: bool) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Measures both sizes, prints the figures, and writes them if asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.input_memory", description=__doc__)
+    parser = CommandParser(
+        prog="python -m benchmarks.input_memory",
+        description=__doc__,
+        epilog="example: python -m benchmarks.input_memory --json memory.json",
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go too")
     parser.add_argument("--events", type=int, default=1_000_000, help="N (default %(default)s)")
     parser.add_argument(

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from benchmarks.deployments import MODEL, WARMUP, Deployments, Observed, deploy, publish, server_process
 from benchmarks.processes import in_process
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from serving.client import AsyncRecommendClient
 from serving.loadtest.mix import Mix, Users, draw, read_users
@@ -90,7 +91,11 @@ def _trained_servable(work: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser = CommandParser(
+        prog="python -m benchmarks.soak",
+        description=__doc__,
+        epilog="example: python -m benchmarks.soak --minutes 10 --rate 50 --json soak.json",
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="of load (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second (default: %(default)s)")
     parser.add_argument("--swaps", type=int, default=5, help="versions that take over (default: %(default)s)")

@@ -13,6 +13,7 @@ from pipeline.comparison.contenders import MODELS, Run, parse_models, parse_seed
 from pipeline.comparison.measuring import SELECTED_BY, Bench, execute
 from pipeline.comparison.picture import require_matplotlib
 from pipeline.comparison.store import Store
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from trainer import config as configuration
 from trainer import workers
@@ -48,11 +49,10 @@ variations may be added later; data and configuration must stay the same.
 
 def _parser() -> argparse.ArgumentParser:
     models = "".join(f"  {name:<20} {text}\n" for name, text in MODELS.items())
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m pipeline.compare",
         description=_DESCRIPTION + models,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--data",

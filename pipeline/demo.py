@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.served import ServedRanker
 from pipeline.stages import Stages
 from pipeline.steps import build_index, export_servable, served
+from protos.command_line import CommandParser
 from protos.errors import run_cli
 from trainer import config as configuration
 from trainer.baselines import Popularity
@@ -169,9 +170,12 @@ def run(interactions: Interactions, config: Config, output: pathlib.Path, stages
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m pipeline.demo",
-        description="Trains SparCode and its baselines, builds the index, serves it, and measures what is served.",
+        description="Trains SparCode and its baselines, builds the index, serves it, and measures what is served: the"
+        " whole path in one command. Users' last events are hidden, and the model that ranks them best is the best.",
+        epilog="examples:\n  python -m pipeline.demo --data path/to/ml-latest-small --output build/demo\n"
+        "  python -m pipeline.demo --data synthetic --quick   # no data at hand, a few minutes",
     )
     parser.add_argument(
         "--data",

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from protos.artifact import writing
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from serving.recorded import read_recorded
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m pipeline.recorded",
         description="Write an export's queries as JSON, an object a line, as serving.client, the gate and the probe"
         " take them.",

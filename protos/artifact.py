@@ -172,7 +172,8 @@ def read_manifest(
     directory = pathlib.Path(directory)
     path = directory / at
     if not directory.is_dir():
-        raise UserError(f"{directory} does not exist; expected a directory holding a {format_name} artifact")
+        found = "is a file" if directory.exists() else "does not exist"
+        raise UserError(f"{directory} {found}; expected a directory holding a {format_name} artifact")
     if not path.is_file():
         raise UserError(f"{directory} has no {at}: it is not a complete {format_name} artifact; build it again")
     try:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import tensorflow as tf
 
 from protos.artifact import MANIFEST, new_artifact, read_manifest, require_same_model, write_manifest
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from protos.query_inputs import query_inputs
 from protos.servable import EXTRA, SERVABLE_FORMAT
@@ -201,11 +202,11 @@ def _write_extra(building: pathlib.Path, options: ExportOptions, parts: _Parts) 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m serving.export",
         description="Joins an exported model and an index built from it into one servable: a SavedModel of stock"
         " TensorFlow ops, with a warmup file, that TensorFlow Serving loads as it is.",
-        epilog="Example: python -m serving.export --model run/export --index index --output servable/1",
+        epilog="example: python -m serving.export --model run/export --index index --output servable/1",
     )
     parser.add_argument("--model", type=pathlib.Path, required=True, help="exported model, run/export")
     parser.add_argument("--index", type=pathlib.Path, required=True, help="index built by beam_index.build")

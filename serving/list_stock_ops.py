@@ -18,6 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from protos.artifact import writing
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 
 TARGET = pathlib.Path(__file__).with_name("stock_ops.py")
@@ -96,10 +98,14 @@ def _content(buffer: _Buffer) -> bytes:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command, which takes no arguments."""
-    if argv:
-        raise UserError(f"serving.list_stock_ops takes no arguments, found {' '.join(argv)}")
-    TARGET.write_text(module_text())
+    """Runs the command."""
+    CommandParser(
+        prog="python -m serving.list_stock_ops",
+        description="Writes serving/stock_ops.py anew: the ops of the stock server, read off this TensorFlow.",
+        epilog="example, after an upgrade of TensorFlow: python -m serving.list_stock_ops",
+    ).parse_args(argv)
+    with writing(TARGET):
+        TARGET.write_text(module_text())
     print(f"{TARGET} written")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import grpc
 
+from protos.command_line import CommandParser
 from protos.errors import UserError
 from serving.credentials import read_credentials
 from serving.model_config import ModelServerConfig, single_model
@@ -50,7 +51,7 @@ DEFAULT_OPTIONS = ServerOptions()
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `python -m serving.server`."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="python -m serving.server",
         description=(
             "Serve SavedModels over TensorFlow Serving's gRPC API: PredictionService (Predict, GetModelMetadata),"

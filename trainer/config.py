@@ -503,14 +503,14 @@ def load(preset_or_file: str, overrides: Mapping[str, Mapping[str, Any]] | None 
         )
     try:
         values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, Mapping):
         raise UserError(f"{path}: holds {type(values).__name__}; expected sections with fields")
     merged = {section: dict(fields) if isinstance(fields, Mapping) else fields for section, fields in values.items()}
     for section, fields in (overrides or {}).items():
         merged[section] = {**(merged.get(section) or {}), **fields}
-    return from_mapping(merged, str(preset_or_file))
+    return from_mapping(merged, f"{preset_or_file}{' and the flags over it' if overrides else ''}")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

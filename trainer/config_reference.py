@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
 import pathlib
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from protos.command_line import CommandParser
 from protos.errors import run_cli
 from trainer.config import DEFAULT_PRESET, Config, FeatureConfig, load, preset_names
 from trainer.field_texts import field_texts
@@ -95,7 +95,7 @@ def _changed(config: Config) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Writes the page."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m trainer.config_reference",
         description="Writes the reference of the configuration, made from its code.",
         epilog="example: python -m trainer.config_reference --output docs/configuration.md",

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from protos.artifact import new_artifact, read_manifest, write_manifest
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from trainer.config import FeatureConfig
 from trainer.data.features import Columns
@@ -179,13 +180,12 @@ def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m trainer.extend",
         description="Adds, changes and removes items of an exported model, by their features and without training.",
-        epilog="Then build its index, from the one there is if that is --updatable:\n"
+        epilog="example, and then its index, from the one there is if that is --updatable:\n"
         "  python -m trainer.extend --model run/export --items new.parquet --output run/export-2\n"
         "  python -m beam_index.build --model run/export-2 --base_index index --updatable --output index-2",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="the export to write")

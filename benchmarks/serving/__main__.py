@@ -13,6 +13,7 @@ from benchmarks.processes import in_process
 from benchmarks.serving.peers import PEERS
 from benchmarks.serving.prepare import measured, prepare, skipped
 from benchmarks.serving.report import draw, ops_table, table
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 
 # What the largest step of making a world holds, and what is left for the systems, in bytes an item.
@@ -69,11 +70,12 @@ def _sizes(text: str) -> list[int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m benchmarks.serving",
         description="Measures SparCode's servable, loaded as TensorFlow Serving loads it, beside a two-tower model with"
         " the same encoder and hnswlib, Faiss, ScaNN or brute force: recall, latency at batch 1, throughput of one core"
         " at batch 32.",
+        epilog="example: python -m benchmarks.serving --items 10000,100000 --json figures.json --output build/serving",
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go too")
     parser.add_argument("--output", type=pathlib.Path, metavar="DIR", help="where the table and the picture go")

@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Sequence
 
 from protos.artifact import new_artifact
+from protos.command_line import CommandParser
 from protos.errors import run_cli
 from protos.storage import open_store
 
@@ -28,7 +29,11 @@ def pull(published: str, version: int, output: pathlib.Path) -> pathlib.Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Copies one published version and checks it by its manifest.")
+    parser = CommandParser(
+        prog="python k8s/images/pull_model.py",
+        description="Copies one published version to where a server reads it, and checks every byte by its manifest.",
+        epilog="example: python k8s/images/pull_model.py --published s3://BUCKET/sparcode --version 12 --output models",
+    )
     parser.add_argument(
         "--published", required=True, help="where numbered versions are: a directory, or gs://... or s3://..."
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pipeline.comparison.picture import require_matplotlib
 from pipeline.curves import report
 from pipeline.curves.measure import METRICS, Point, Size, points, require_export_of
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from protos.postings import SCORE_BITS
 from trainer.data import load
@@ -29,12 +30,10 @@ Choose an index on validation; --split test is for saying afterwards how good th
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m pipeline.curves",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--model", type=pathlib.Path, required=True, help="the exported model, run/export")
     parser.add_argument(

@@ -13,6 +13,7 @@ from pipeline.gate.latency import Estimate, p99
 from pipeline.gate.measure import Effort, measure
 from pipeline.gate.rules import Check, Limits, check
 from protos.artifact import writing
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT_SECONDS, RecommendClient
 from serving.recorded import read_recorded
@@ -31,7 +32,7 @@ _HELP = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m pipeline.gate",
         description="Ask a canary and what is stable the same recorded queries, in turns, and say whether the canary"
         " may take its place: failures, p99, overlap of the answers, empty answers. Exit code 0: yes; 1: no; 2: it"

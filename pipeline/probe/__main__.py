@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from pipeline.probe.asking import Asking, Track
 from pipeline.probe.metrics import ProbeMetrics
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT_SECONDS, Query, RecommendClient
 from serving.recorded import read_recorded
@@ -22,7 +23,7 @@ _MAX_QUERIES = 2000
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m pipeline.probe",
         description="Ask recorded queries of every track, steadily and until SIGTERM, and export to Prometheus what"
         " only a client can know: its latency, empty answers, unknown codes, and when the version that answers was"

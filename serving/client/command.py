@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from protos.command_line import CommandParser
 from protos.errors import UserError
 from serving.client.answers import Encoding, Recommendation
 from serving.client.channel import PredictError
@@ -30,7 +31,7 @@ _PAUSE = 0.2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m serving.client",
         description=(
             "Ask a served SparCode model what it recommends to users. Needs no TensorFlow. The server is python -m"
@@ -103,6 +104,8 @@ def _asked(flags: argparse.Namespace) -> list[tuple[Mapping[str, Any], Query]]:
         return read_queries(sys.stdin.read(), "standard input")
     try:
         return read_queries(pathlib.Path(flags.json_input).read_text(), flags.json_input)
+    except UnicodeDecodeError as error:
+        raise UserError(f"--json_input {flags.json_input} is no text: {error}") from error
     except OSError as error:
         raise UserError(f"--json_input {flags.json_input}: {error.strerror}; expected a file of JSON, or -") from error
 

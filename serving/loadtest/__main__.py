@@ -7,6 +7,7 @@ import asyncio
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from serving.client import AsyncRecommendClient, PredictError, Query
 from serving.client.flags import Connection, add_connection_flags, connection
@@ -16,7 +17,7 @@ from serving.loadtest.report import Report, report, rss_mib
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m serving.loadtest",
         description=(
             "Send a served SparCode model requests at a rate, whether or not it has answered those before (an open"

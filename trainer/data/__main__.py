@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Sequence
 
 from protos.artifact import writing
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from trainer.data.prepare.options import DESCRIPTION, EPILOG, add_flags, options_of
 from trainer.data.schema import summary
@@ -38,24 +39,17 @@ _DEFAULT_SAMPLE = 1_000_000
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m trainer.data",
         description="Brings data of your own: a schema file (YAML) says which files and columns hold what.",
         epilog=_EPILOG,
-        formatter_class=raw,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{init,check,prepare}")
-    init = commands.add_parser(
-        "init", help="write a schema by looking at files", description=_INIT, epilog=_EPILOG, formatter_class=raw
-    )
+    init = commands.add_parser("init", help="write a schema by looking at files", description=_INIT, epilog=_EPILOG)
     init.add_argument("paths", nargs="+", metavar="PATH", help="a directory, or files")
     init.add_argument("--output", type=pathlib.Path, default=pathlib.Path("schema.yaml"), help="(default: %(default)s)")
     init.add_argument("--force", action="store_true", help="write over a schema that is there")
-    checks = commands.add_parser(
-        "check", help="say what is wrong with data", description=_CHECK, epilog=_EPILOG, formatter_class=raw
-    )
+    checks = commands.add_parser("check", help="say what is wrong with data", description=_CHECK, epilog=_EPILOG)
     checks.add_argument("--schema", type=pathlib.Path, required=True, help="the schema file")
     checks.add_argument(
         "--sample",
@@ -72,8 +66,6 @@ def _parser() -> argparse.ArgumentParser:
             help="write a log as records that training streams, for logs larger than memory",
             description=DESCRIPTION,
             epilog=EPILOG,
-            formatter_class=raw,
-            allow_abbrev=False,
         )
     )
     return parser

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tqdm import tqdm
 
 from protos.artifact import write_whole, writing
+from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
 from trainer.data.sources import DATA_HELP
 from trainer.report.accuracy import accuracy_section
@@ -45,14 +46,13 @@ _NO_CODES = "This run has no codes: nothing is said of codes, lists and the size
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m trainer.report",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     path = {"type": pathlib.Path, "metavar": "FILE"}
-    parser.add_argument("--job-dir", "--job_dir", required=True, type=pathlib.Path, metavar="DIR", help="of the run")
+    parser.add_argument("--job-dir", required=True, type=pathlib.Path, metavar="DIR", help="of the run")
     parser.add_argument("--data", help=f"{DATA_HELP}; default: what the run remembers")
     parser.add_argument(
         "--index",

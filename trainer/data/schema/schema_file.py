@@ -25,7 +25,8 @@ def read_schema(path: str | os.PathLike[str]) -> Schema:
     """
     path = pathlib.Path(path).expanduser().resolve()
     if not path.is_file():
-        raise UserError(f"schema {path} does not exist; `python -m trainer.data init FILES` writes one from your files")
+        found = "is a directory" if path.exists() else "does not exist"
+        raise UserError(f"schema {path} {found}; `python -m trainer.data init FILES` writes one from your files")
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
