@@ -49,7 +49,7 @@ class CodeUse(tf.keras.callbacks.Callback):
         """Writes the epoch."""
         self._writer = self._writer or tf.summary.create_file_writer(str(self._logs))
         quantizer = self.model.quantizer
-        active = bool(quantizer.active)
+        active = quantizer.is_active
         with self._writer.as_default(step=epoch):
             tf.summary.scalar(PHASE, int(active))
             for name, counts in books(quantizer.counts.numpy()) if active else ():
@@ -132,7 +132,7 @@ def _write_vectors(logs: pathlib.Path, model: SequenceModel | Ensemble, catalogu
 
 
 def _has_codes(member: SequenceModel) -> bool:
-    return isinstance(member, SparCode) and member.is_quantized and bool(member.quantizer.active)
+    return isinstance(member, SparCode) and member.is_quantized and member.quantizer.is_active
 
 
 def _codewords(members: Sequence[SequenceModel]) -> tuple[np.ndarray, dict[str, list]]:
