@@ -6,14 +6,12 @@ import argparse
 import json
 import pathlib
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
-
-from tqdm import tqdm
 
 from protos.artifact import write_whole, writing
 from protos.command_line import CommandParser
 from protos.errors import UserError, run_cli
+from protos.progress import bar
 from trainer.data.sources import DATA_HELP
 from trainer.report.accuracy import accuracy_section
 from trainer.report.answers import answer
@@ -101,7 +99,7 @@ def _require_inputs(arguments: argparse.Namespace) -> None:
 
 
 def _sections(run: Run, arguments: argparse.Namespace) -> Iterator[Section]:
-    """The sections in order, each made as it is asked for, with a bar on a terminal."""
+    """The sections in order, each made as it is asked for, with a bar."""
     answers = answer(run.ranker, run)
     encoded = None if run.exported is None else run.exported.encode(run.queries.histories)
     steps: dict[str, Callable[[], Section]] = {
@@ -118,10 +116,11 @@ def _sections(run: Run, arguments: argparse.Namespace) -> Iterator[Section]:
     else:
         steps["codes"] = lambda: Section("Codes", note(_NO_CODES), {})
     steps["recommendations"] = lambda: samples_section(run, answers, encoded)
-    with tqdm(steps.items(), desc="report", unit="section", disable=not sys.stderr.isatty()) as bar:
-        for name, make in bar:
-            bar.set_postfix_str(name)
+    with bar(len(steps), "report", "section") as shown:
+        for name, make in steps.items():
+            shown.set_postfix_str(name)
             yield make()
+            shown.update()
 
 
 if __name__ == "__main__":

@@ -80,6 +80,10 @@ def read_index(index: pathlib.Path, export: pathlib.Path) -> dict[str, Any]:
     Raises:
       UserError: it is no index of this export, or was built without measuring its quality.
     """
+    if not (export / MANIFEST).is_file():
+        raise UserError(
+            f"--index {index} cannot be of this run: there is no export {export} that one could be built from"
+        )
     manifest, quality = (_json(index / name) for name in (MANIFEST, "quality.json"))
     model = _json(export / MANIFEST)
     if manifest.get("model_fingerprint") != model["fingerprint"]:
@@ -97,7 +101,10 @@ def read_index(index: pathlib.Path, export: pathlib.Path) -> dict[str, Any]:
 def _json(path: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} does not exist; --index wants an index of beam_index.build with its quality.json")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no valid JSON ({error}); build the index again") from error
 
 
 def _picture(histogram: list[list], advice: dict[str, str]) -> str:

@@ -217,6 +217,8 @@ def test_what_cannot_be_reported_is_named_before_any_work(job_dir, data, tmp_pat
     lines = (changed / "ratings.csv").read_bytes().split(b"\r\n")
     (changed / "ratings.csv").write_bytes(b"\r\n".join([*lines[:-3], lines[-2], b""]))
     stranger = index_of(tmp_path / "index", "another")
+    broken = index_of(tmp_path / "broken", "another")
+    (broken / "quality.json").write_text("{")
     (tmp_path / "curves.json").write_text("{}")
     for flags, message in (
         (["--job-dir", tmp_path], "has no config.yaml"),
@@ -227,6 +229,8 @@ def test_what_cannot_be_reported_is_named_before_any_work(job_dir, data, tmp_pat
         (["--job-dir", job_dir, "--data", changed], "other events"),
         (["--job-dir", job_dir, "--index", tmp_path / "nothing"], "manifest.json does not exist"),
         (["--job-dir", job_dir, "--index", stranger], "was built from another model"),
+        (["--job-dir", job_dir, "--index", broken], "quality.json is no valid JSON"),
+        (["--job-dir", not_exported, "--index", stranger], "cannot be of this run: there is no export"),
         (["--job-dir", job_dir, "--curves", tmp_path / "curves.json"], "is no curves.json"),
         (["--job-dir", job_dir, "--queries", 0], "--queries is 0"),
         (["--job-dir", job_dir, "--output", tmp_path], "it is a directory"),
