@@ -91,8 +91,3 @@ def _last_user_error(stack_trace: str) -> str | None:
 def quiet_beam() -> None:
     """Silences what Beam logs of a failing worker, which is in the error too."""
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    logging.getLogger().addFilter(_is_not_beams)  # what a job server says, Beam logs without a name
-
-
-def _is_not_beams(record: logging.LogRecord) -> bool:
-    return "/apache_beam/" not in record.pathname

@@ -9,3 +9,5 @@ Three stages, each a Beam pipeline of independent tasks that know nothing but na
 Between arrange and write the counts give the catalogue. What flows between stages are files and numbers of a few
 bytes, so that memory is that of a batch of rows or of a partition, however many of them there are.
 """
+
+import protos.beam  # noqa: F401  # quietens Beam before it is imported

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from protos.errors import UserError
@@ -107,8 +106,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        default=sys.stderr.isatty(),
-        help="show progress on stderr (default: when it is a terminal)",
+        default=True,
+        help="show progress on standard error: a bar on a terminal, elsewhere a line now and then (default: yes)",
     )
 
 

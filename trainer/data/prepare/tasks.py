@@ -20,6 +20,7 @@ from tqdm import tqdm
 from protos.artifact import writing
 from protos.beam.options import user_errors
 from protos.errors import UserError
+from protos.progress import bar
 
 _SECONDS_BETWEEN = 0.5
 
@@ -100,9 +101,9 @@ def _shown(tasks: Sequence[Task], progress: bool) -> Iterator[None]:
         yield
         return
     name = type(tasks[0]).__name__.lower()
-    with tqdm(total=len(tasks), desc=f"{name:8}", unit="task") as bar:
+    with bar(len(tasks), name, "task") as shown:
         over = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(tasks, bar, over), daemon=True)
+        watcher = threading.Thread(target=_watch, args=(tasks, shown, over), daemon=True)
         watcher.start()
         try:
             yield
@@ -111,8 +112,8 @@ def _shown(tasks: Sequence[Task], progress: bool) -> Iterator[None]:
             watcher.join()
 
 
-def _watch(tasks: Sequence[Task], bar: tqdm, over: threading.Event) -> None:
+def _watch(tasks: Sequence[Task], shown: tqdm, over: threading.Event) -> None:
     ended = False
     while not ended:
         ended = over.wait(_SECONDS_BETWEEN)
-        bar.update(sum(task.result.exists() for task in tasks) - bar.n)
+        shown.update(sum(task.result.exists() for task in tasks) - shown.n)
