@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import tensorflow as tf
 
-from protos.errors import UserError
+from protos.errors import Exit, UserError
 
 VARIABLE = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -84,7 +84,7 @@ def _task(values: dict[str, Any], jobs: tuple[str, ...]) -> Task:
 
 
 def give_up(error: Exception) -> NoReturn:
-    """Says that another process is lost, and ends this one at once with exit code 75 (EX_TEMPFAIL).
+    """Says that another process is lost, and ends this one at once with exit code 75.
 
     Its threads wait for the lost one, so the usual end of a Python process might never come.
     """
@@ -96,4 +96,4 @@ def give_up(error: Exception) -> NoReturn:
     )
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(os.EX_TEMPFAIL)
+    os._exit(Exit.START_AGAIN)

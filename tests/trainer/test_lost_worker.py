@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from protos.artifact import read_manifest
-from protos.errors import UserError
+from protos.errors import Exit, UserError
 from tests.support import workers
 from tests.trainer.test_replicas import assert_same_checkpoint
 from trainer import task
@@ -44,7 +44,7 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_together(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         os.kill(victim.pid, signal.SIGKILL)
-        assert survivor.wait(60) == os.EX_TEMPFAIL
+        assert survivor.wait(60) == Exit.START_AGAIN
     said = (tmp_path / "first" / "worker-0.log").read_text()
     assert "error: another process of this run is lost" in said
     assert "Traceback" not in said
