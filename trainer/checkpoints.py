@@ -90,9 +90,11 @@ class Saver(tf.keras.callbacks.Callback):
     A run goes on with the batch after its last checkpoint, be it the first of an epoch or not.
     """
 
-    def __init__(self, run: Run, config: TrainingConfig) -> None:
+    def __init__(self, run: Run, config: TrainingConfig, placement: Placement) -> None:
         super().__init__()
+        self._supports_tf_logs = True  # it reads nothing of a step
         self.checkpoints, self.training = run, config
+        self._asynchronous = placement.is_asynchronous
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Remembers the mean loss so far of an epoch that a checkpoint was written in: Keras forgets it."""
@@ -106,12 +108,14 @@ class Saver(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Saves every `checkpoint_steps` steps, but for the last of an epoch, which is not over yet."""
-        every = self.training.checkpoint_steps
+        every = 0 if self._asynchronous else self.training.checkpoint_steps
         if every and batch + 1 < self.params["steps"] and self.checkpoints.model.steps_done % every == 0:
             self.checkpoints.save()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Saves every `checkpoint_every` epochs."""
+        if self._asynchronous:  # a step that was lost with its worker is done again, and may have been counted
+            self.model.step.assign((epoch + 1) * self.params["steps"])
         if (epoch + 1) % self.training.checkpoint_every == 0:
             self.checkpoints.save()
 

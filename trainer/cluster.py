@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import sys
+import time
 from typing import Any, NoReturn
 
 import tensorflow as tf
@@ -14,6 +16,8 @@ from protos.errors import Exit, UserError
 
 VARIABLE = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+_PROBES = 5  # seconds that a coordinator does not answer before it is taken to have ended
 
 # What TensorFlow raises where a process can no longer be reached.
 LOST = (
@@ -81,6 +85,28 @@ def _task(values: dict[str, Any], jobs: tuple[str, ...]) -> Task:
     if not 0 <= task.index < len(cluster[task.job]):
         raise IndexError(f"there is no {task.job} {task.index}, the cluster has {len(cluster[task.job])}")
     return task
+
+
+def serve(task: Task) -> NoReturn:
+    """Does what a coordinator asks of a worker or a parameter server, and ends when the coordinator has ended."""
+    server = tf.distribute.Server(tf.train.ClusterSpec(task.cluster), task.job, task.index, "grpc", start=True)
+    print(f"{task}: serving at {server.target}", flush=True)
+    host, port = task.cluster["chief"][0].rsplit(":", 1)
+    seen, missed = False, 0
+    while missed < _PROBES:
+        time.sleep(1)
+        there = _answers(host, int(port))
+        seen, missed = seen or there, missed + 1 if seen and not there else 0
+    print(f"{task}: the coordinator has ended", flush=True)
+    os._exit(Exit.DONE)  # the server's threads have no end
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def give_up(error: Exception) -> NoReturn:

@@ -171,14 +171,14 @@ class SequenceModel(tfrs.Model):
 
     def item_vectors(self, rows: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
         """Unit vectors `[..., D]` of rows `[...]`: id and features; in training some items have no id."""
-        vectors = self._unless_hidden(tf.gather(self.item_embeddings, rows), rows, step)
+        vectors = self._unless_hidden(tf.nn.embedding_lookup(self.item_embeddings, rows), rows, step)
         if self.item_features is not None:
             vectors += self.item_features(rows)
         return tf.math.l2_normalize(vectors, -1)
 
     def item_biases(self, rows: tf.Tensor, step: tf.Tensor | None = None) -> tf.Tensor:
         """Biases `[...]` of catalogue rows `[...]`; 0 without an id."""
-        return self._unless_hidden(tf.gather(self.item_bias, rows), rows, step)
+        return self._unless_hidden(tf.nn.embedding_lookup(self.item_bias, rows), rows, step)
 
     def shared_items(self, rows: tf.Tensor, step: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Vectors `[S, D]` and biases `[S]` of rows `[S]` that are scored for every query, on every replica."""

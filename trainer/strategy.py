@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from protos.errors import UserError
-from trainer.cluster import LOST, Task, give_up, read_task
+from trainer.cluster import LOST, Task, give_up, read_task, serve
+from trainer.training_data import Batches
+from trainer.windows import WindowBatches
 
-STRATEGIES = ("none", "mirrored", "multi_worker")
+# Tables of items are split over parameter servers in parts of this size or more; what is small stays whole.
+_LEAST_PART_BYTES = 1 << 20
 
 
 class Placement:
@@ -26,7 +30,10 @@ class Placement:
 
     Attributes:
       is_distributed: whether there is a strategy; a model made in its scope is not to be exported.
+      is_asynchronous: whether steps overlap, so that how many are done is known at the ends of epochs only.
     """
+
+    is_asynchronous = False
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None, task: Task | None = None) -> None:
         self.is_distributed = strategy is not None
@@ -52,8 +59,12 @@ class Placement:
         """Where models and optimizers are made."""
         return self.strategy.scope()
 
-    def feed(self, batches: tf.data.Dataset) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-        """Endless batches for Keras: every replica gets every batch, and takes its share of it in the step."""
+    def feed(self, source: Batches, start_step: int, epochs: int) -> Any:
+        """What Keras' fit takes: endless batches after `start_step` of them, of which `epochs` are to be trained.
+
+        Every replica gets every batch, and takes its share of it in the step.
+        """
+        batches = source.dataset(start_step)
         if not self.is_distributed:
             return batches
         local = self.strategy.num_replicas_in_sync // self.num_processes
@@ -82,9 +93,56 @@ class Placement:
         try:
             yield
         except tf.errors.OpError as error:
-            if self.num_processes == 1 or not isinstance(error, LOST):
+            if self._task is None or not isinstance(error, LOST):
                 raise
             give_up(error)
+
+
+class ParameterServers(Placement):
+    """The coordinator of workers that take batches one by one, and of servers that keep the variables.
+
+    Steps are not synchronous: a worker computes gradients and codebook statistics from variables as it finds them, and
+    adds to them what others may have changed in between. A moving average that two workers write at once keeps one's
+    batch and loses the other's. So results differ from run to run.
+
+    Args:
+      task: the chief, where the coordinator is.
+    """
+
+    is_asynchronous = True
+
+    def __init__(self, task: Task) -> None:
+        # A cluster that waits for workers waits without end; what it waits for has been said.
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        super().__init__(tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=_parts), task)
+        self._workers, self._servers = (len(task.cluster[job]) for job in ("worker", "ps"))
+
+    @property
+    def num_processes(self) -> int:
+        """One: the others do as they are told."""
+        return 1
+
+    def __str__(self) -> str:
+        """What takes part, in one line."""
+        return f"{self._workers} workers, {self._servers} parameter servers"
+
+    def feed(self, source: Batches, start_step: int, epochs: int) -> Any:
+        """See Placement; of W workers each gets every W-th batch, and those that are faster more of them."""
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            in_memory = isinstance(source, WindowBatches)
+            batches = source.in_graph(start_step, epochs) if in_memory else source.dataset(start_step)
+            return batches.shard(self._workers, tf.distribute.coordinator.experimental_get_current_worker_index())
+
+        return tf.keras.utils.experimental.DatasetCreator(of_worker)
+
+
+def _parts(shape: tf.TensorShape, dtype: tf.DType, **unused: Any) -> list[int]:
+    """Into how many parts a variable is split, by axis: tables of rows and nothing else."""
+    if len(shape) > 2:
+        return [1] * len(shape)
+    split = tf.distribute.experimental.partitioners.MinSizePartitioner(_LEAST_PART_BYTES, max_shards=64)
+    return split(shape, dtype)
 
 
 def _first_replica(value: tf.Tensor) -> tf.Tensor:
@@ -112,10 +170,19 @@ def _multi_worker(devices: Sequence[str]) -> Placement:
     return Placement(tf.distribute.MultiWorkerMirroredStrategy(), task)
 
 
+def _parameter_server(devices: Sequence[str]) -> Placement:
+    task = read_task(("chief", "worker", "ps"))
+    if task.job != "chief":
+        serve(task)
+    print(f"{task}: waiting for the workers and the parameter servers", flush=True)
+    return ParameterServers(task)
+
+
 _MAKERS: dict[str, Callable[[Sequence[str]], Placement]] = {
     "none": lambda devices: Placement(),
     "mirrored": _mirrored,
     "multi_worker": _multi_worker,
+    "parameter_server": _parameter_server,
 }
 
 
@@ -123,7 +190,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds `--strategy` and `--devices`."""
     parser.add_argument(
         "--strategy",
-        choices=STRATEGIES,
+        choices=_MAKERS,
         default="none",
         help="none trains on one device; mirrored on all GPUs of this machine; multi_worker on several machines:"
         " the same command on each, with its own TF_CONFIG and one shared --job-dir. The weights are those of one"

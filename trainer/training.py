@@ -218,9 +218,9 @@ def fit(
                 callbacks.append(CodeUse(job_dir / "logs"))
             callbacks.append(tf.keras.callbacks.TensorBoard(str(job_dir / "logs"), write_graph=False))
             callbacks += watch
-        callbacks.append(Saver(run, config))
+        callbacks.append(Saver(run, config, placement))
         model.fit(
-            placement.feed(batches.dataset(model.steps_done)),
+            placement.feed(batches, model.steps_done, config.epochs),
             steps_per_epoch=steps,
             initial_epoch=epoch,
             epochs=config.epochs,

@@ -113,14 +113,18 @@ class WindowBatches:
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
         """The batches of an epoch, each `[B, t]` int32 with t <= T + 1 (or `[B, t, 3]`); every window is in one."""
+        for rows, limit in self._order(number):
+            yield self._windows[rows, -limit:]
+
+    def _order(self, number: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Which windows the batches of an epoch have, and the length they are cut to."""
         rng = np.random.default_rng((self._seed, number))
         batches = []
         for rows, size, limit in zip(self._classes, self._sizes, self._limits, strict=True):
             shuffled = rng.permutation(rows)
             batches += [(shuffled[start : start + size], limit) for start in range(0, len(rows), size)]
         for place in rng.permutation(len(batches)):
-            rows, limit = batches[place]
-            yield self._windows[rows, -limit:]
+            yield batches[place]
 
     def dataset(self, start_step: int) -> tf.data.Dataset:
         """Endless batches after `start_step` of them have been seen."""
@@ -133,6 +137,20 @@ class WindowBatches:
 
         signature = tf.TensorSpec([None, None, *self._windows.shape[2:]], tf.int32)
         return tf.data.Dataset.from_generator(rest, output_signature=signature).prefetch(2)
+
+    def in_graph(self, start_step: int, epochs: int) -> tf.data.Dataset:
+        """The same where this process's Python cannot run; after so many epochs those after `start_step` again.
+
+        Windows and the order of these epochs are constants of the graph.
+        """
+        first, skipped = divmod(start_step, self.steps)
+        orders = itertools.chain.from_iterable(self._order(number) for number in range(first, max(epochs, first + 1)))
+        rows, limits = zip(*itertools.islice(orders, skipped, None), strict=True)
+        places = tf.RaggedTensor.from_row_lengths(
+            np.concatenate(rows).astype(np.int32), [len(each) for each in rows], validate=False
+        )
+        batches = tf.data.Dataset.from_tensor_slices((places, np.array(limits, np.int32)))
+        return batches.repeat().map(lambda of_batch, limit: tf.gather(self._windows, of_batch)[:, -limit:])
 
 
 def length_limits(longest: int) -> list[int]:

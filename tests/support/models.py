@@ -67,7 +67,7 @@ def small_model(
     model = kind(config, item_counts(random_sequences()), **arguments)
     compile_model(model)
     rng = np.random.default_rng(1)
-    model.item_bias.assign(rng.normal(size=NUM_ITEMS))
+    model.item_bias.assign(rng.normal(size=NUM_ITEMS).astype(np.float32))
     if kind is SparCode and active and model.is_quantized:
         quantizer = model.quantizer
         shape = tuple(quantizer.codebooks.shape)

@@ -138,7 +138,7 @@ class VectorQuantizer(tf.keras.layers.Layer):
         slots, codes = code_keys.decode(keys, self.config.code_space)
         books = tf.broadcast_to(tf.range(self.config.num_codebooks, dtype=tf.int64), tf.shape(codes))
         indices = tf.stack([tf.broadcast_to(slots[:, None], tf.shape(codes)), books, codes], -1)
-        parts = tf.gather_nd(self.codebooks, indices)
+        parts = tf.gather_nd(tf.convert_to_tensor(self.codebooks), indices)
         return tf.reshape(parts, [-1, self.dim]), tf.cast(slots, tf.int32)
 
     def commitment(self, quantized: Quantized) -> tf.Tensor:
