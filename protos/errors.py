@@ -11,6 +11,8 @@ import re
 import signal
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -33,6 +35,8 @@ _CURES = {
 }
 # Of these the system's text alone is enough to know them by, in an error that carries no number (TensorFlow's).
 _TOLD_BY_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
+# What a call of C++ has to come back to Python after SIGTERM.
+_PATIENCE_SECONDS = 5.0
 # What TensorFlow puts before and after the words of an error, for those who know its graph.
 _TENSORFLOWS = re.compile(r"^\{\{.*?\}\} | \[Op:\w+\]")
 
@@ -60,7 +64,7 @@ def run_cli(main: Callable[[Sequence[str]], int | None]) -> None:
     An error is a line on standard error. `--traceback`, `--debug` or the environment variable SPARCODE_TRACEBACK=1
     shows its stack trace too.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    _heed_termination()
     if "--debug" not in sys.argv:
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
@@ -75,6 +79,27 @@ def run_cli(main: Callable[[Sequence[str]], int | None]) -> None:
 def wants_traceback() -> bool:
     """Whether errors are to be shown with their stack traces."""
     return os.environ.get(TRACEBACK) == "1"
+
+
+def _heed_termination() -> None:
+    """Makes SIGTERM end this process as an error would, and soon, also where its main thread is in C++ and deaf."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_lose_patience, args=(reader,), daemon=True).start()
+
+
+def _lose_patience(signals: int) -> None:
+    """Ends the process some time after a SIGTERM that `_terminate` has not been called for."""
+    while received := os.read(signals, 1):
+        if received[0] == signal.SIGTERM:
+            time.sleep(_PATIENCE_SECONDS)
+            # A command may have a handler of its own by now, as the servers have.
+            if signal.getsignal(signal.SIGTERM) is _terminate:
+                os._exit(int(Exit.TERMINATED))
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -96,7 +96,7 @@ MISTAKES = [
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> dict[str, pathlib.Path]:
     root = tmp_path_factory.mktemp("mistakes")
-    found = {name: root / name for name in ("empty", "file", "bytes", "model", "out")}
+    found = {name: root / name for name in ("empty", "file", "bytes", "model")}
     found["empty"].mkdir()
     found["file"].write_text("hello\n")
     found["bytes"] = root / "bytes.yaml"
@@ -105,16 +105,18 @@ def places(tmp_path_factory) -> dict[str, pathlib.Path]:
     return found
 
 
-@pytest.fixture(autouse=True)
-def _handlers():
+@pytest.fixture(scope="module", autouse=True)
+def _signals():
+    """As they were: commands make SIGTERM an exit."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+    signal.set_wakeup_fd(-1)
 
 
 @pytest.mark.parametrize(("path", "arguments", "expected"), MISTAKES)
-def test_a_mistake_is_a_line_that_says_what_and_why(path, arguments, expected, places, capsys, monkeypatch):
-    named = {name: str(place) for name, place in places.items()}
+def test_a_mistake_is_a_line_that_says_what_and_why(path, arguments, expected, places, tmp_path, capsys, monkeypatch):
+    named = {name: str(place) for name, place in places.items()} | {"out": str(tmp_path / "out")}
     monkeypatch.delenv("SPARCODE_TRACEBACK", raising=False)
     monkeypatch.setattr(sys, "argv", [path, *arguments.format(**named).split()])
     with pytest.raises(SystemExit) as ended:
@@ -124,7 +126,7 @@ def test_a_mistake_is_a_line_that_says_what_and_why(path, arguments, expected, p
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert re.search(re.escape(expected.format(**named)), line)
     assert "Traceback" not in said
-    left = [place for place in places["out"].rglob("*") if place.is_file() and place.name != "lock"]
+    left = [place for place in tmp_path.rglob("*") if place.is_file() and place.name != "lock"]
     assert not left
 
 

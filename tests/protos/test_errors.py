@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import tensorflow as tf
@@ -144,3 +145,31 @@ with tempfile.TemporaryDirectory() as half_made:
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
     assert not pathlib.Path(f"/proc/{child}").exists()
+
+
+def test_a_call_that_never_comes_back_does_not_keep_it():
+    body = """\
+import ctypes, protos.errors
+protos.errors._PATIENCE_SECONDS = 0.3
+mutex = ctypes.create_string_buffer(64)
+print("locked", flush=True)
+while True: ctypes.CDLL(None).pthread_mutex_lock(mutex)"""
+    with subprocess.Popen(script(body), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+
+
+def test_a_handler_of_the_command_has_the_time_it_takes():
+    body = """\
+import protos.errors, signal
+protos.errors._PATIENCE_SECONDS = 0.2
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print("done", flush=True), os._exit(0)))
+print("ready", flush=True)
+while True: time.sleep(0.1)"""
+    with subprocess.Popen(script(body), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "done\n"
+        assert process.wait(60) == 0
