@@ -42,6 +42,7 @@ SERVING = [
     "grpcio-health-checking>=1.80,<2",
     "hdrhistogram>=0.10,<1",
     "prometheus-client>=0.22,<1",  # what the probe exports
+    "tqdm>=4.60,<5",
 ]
 # Where versions are published; without the clouds' packages, a path is still one. All three have one version.
 STORAGE = ["fsspec>=2025.7", "gcsfs>=2025.7", "s3fs>=2025.7"]

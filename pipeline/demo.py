@@ -101,7 +101,7 @@ class Demo:
         self.metrics: dict[str, Any] = {"data": interactions.name, "rows": {}}
 
     def _score(self, name: str, ranker) -> None:
-        means = evaluate(ranker, self.queries).means()
+        means = evaluate(ranker, self.queries, progress="asking").means()
         self.metrics["rows"][name] = {column: round(means[column], 6) for column in COLUMNS}
 
     def baselines(self) -> None:

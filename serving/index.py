@@ -15,6 +15,7 @@ from protos.codes import CodeSpace
 from protos.errors import UserError
 from protos.index_pb2 import BlockTile, PostingList
 from protos.postings import Postings, decode
+from protos.progress import bar
 
 INDEX_FORMAT = "sparcode.index/3"
 _BATCH_RECORDS = 64
@@ -105,7 +106,8 @@ def _read_postings(directory: pathlib.Path, manifest: Mapping[str, Any]) -> Sequ
     keys, lengths = np.zeros(num_lists, np.int64), np.zeros(num_lists, np.int64)
     items, scores = np.zeros(num_postings, np.int32), np.zeros(num_postings, np.float32)
     lists = end = 0
-    for lists, record in enumerate(_records(directory, manifest, "postings-"), start=1):
+    records = _records(directory, manifest, "postings-")
+    for lists, record in enumerate(bar(num_lists, "reading lists", "list", iterable=records, leave=False), start=1):
         posting_list = decode(PostingList.FromString(record), directory)
         start, end = end, end + len(posting_list.items)
         _check_list(directory, manifest, posting_list, fits=lists <= num_lists and end <= num_postings)
@@ -138,7 +140,8 @@ def _read_block(directory: pathlib.Path, manifest: Mapping[str, Any], listed: np
     offset, scale = np.zeros((2, num_listed + 1, num_tiles), np.float32)
     rows = np.cumsum(listed) - 1
     covered = np.zeros((len(listed), num_tiles), bool)
-    for record in _records(directory, manifest, "block-"):
+    records = _records(directory, manifest, "block-")
+    for record in bar(None, "reading the block", "tile", iterable=records, leave=False):
         tile = BlockTile.FromString(record)
         codes, number = _check_tile(directory, tile, covered, tile_items, num_items)
         kept = listed[codes]

@@ -40,7 +40,7 @@ def forecast(
     counts, training = data.counts(), config.training
     if not counts.any():
         raise UserError("the training split has no interactions; every user has too few events")
-    judges, steps = len(data.validation(config)), data.batches(config).steps
+    judges, steps = len(data.validation(config)), training.steps_per_epoch or data.batches(config).steps
     model = kind(config, counts, columns=data.columns())
     model.catalogue_scores(tf.constant([[0]]))  # builds it
     weights = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)

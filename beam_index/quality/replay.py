@@ -25,6 +25,7 @@ from beam_index.quality.contributions import Contributions
 from beam_index.quality.encode import Encoded
 from beam_index.quality.entries import ByItem, added
 from beam_index.quality.lists import Lists
+from protos.progress import bar
 
 EXACT, SPARSE, COMPLETED, RESCORED = "exact", "sparse", "completed", "rescored"
 # Queries answered together: bounds what is held of a tile.
@@ -86,7 +87,8 @@ def replay(queries: Query, world: World, k: int) -> dict[str, Best]:
     batches = [slice(start, start + _BATCH) for start in range(0, max(len(queries.seen), 1), _BATCH)]
     replays = [_Batch(queries.part(at), world, k) for at in batches]
     lists, events = ByItem(world.lists, world.num_items), ByItem(world.events, world.num_items)
-    for tile in range(tile_count(world.num_items)):
+    tiles = range(tile_count(world.num_items))
+    for tile in bar(len(tiles), "measuring", "tile", iterable=tiles, leave=False):
         items = tile_span(tile, world.num_items)
         exact = _with_none(world.exact.tile(items))
         completed = None if world.completed is None else _with_none(world.completed.tile(items))

@@ -147,7 +147,7 @@ def _served_rows(run: Run, bench: Bench, export: pathlib.Path, facts: dict[str, 
 def _measure(run: Run, name: str, ranker: Ranker, parts: Split, facts: dict[str, Any]) -> Measured:
     """The row of a ranker."""
     validation = evaluate(ranker, parts.queries("validation"), (SELECTED_BY,)).means()[SELECTED_BY]
-    test = evaluate(ranker, parts.queries("test"))
+    test = evaluate(ranker, parts.queries("test"), progress="test")
     errors = {
         f"{metric}_user_error": None if math.isnan(error) else error for metric, error in test.standard_errors().items()
     }

@@ -113,7 +113,7 @@ def points(
             base = pathlib.Path(directory) / sums
             export_servable(export, index, base, sums)
             with served(base, parts) as ranker:
-                found = evaluate(ranker, queries, METRICS).per_user
+                found = evaluate(ranker, queries, METRICS, progress="asking").per_user
             yield Point(sums, size, report.manifest["postings"], lists, block if sums == "completed" else 0, found)
     tf.keras.backend.clear_session()  # a command has many servables
 

@@ -45,7 +45,7 @@ def measure_served(base: pathlib.Path, parts: Split, min_ndcg: float) -> dict[st
     queries = parts.queries("test").sample(_MAX_QUERIES, seed=0)
     with served(base, parts) as ranker:
         counting = _CountsEmpty(ranker)
-        means = evaluate(counting, queries, _METRICS).means() if len(queries) else {}
+        means = evaluate(counting, queries, _METRICS, progress="asking").means() if len(queries) else {}
     empty = counting.empty / max(counting.asked, 1)
     if empty > _MAX_EMPTY:
         raise UserError(

@@ -184,7 +184,7 @@ def _filled(config: Config, data: TrainingData) -> Config:
 def _forecast(plan: Plan, store: Store, data: TrainingData) -> str:
     """What a search would do, in lines."""
     done = sum(one.state.is_finished() for one in store.finished())
-    steps = data.batches(_filled(plan.base, data)).steps
+    steps = plan.base.training.steps_per_epoch or data.batches(_filled(plan.base, data)).steps
     ends = f", none begun after {plan.hours:g} hours" if plan.hours else ""
     return "\n".join(
         (
