@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from protos.errors import TRACEBACK, Exit
 
+_MANY = 20
+
 
 class CommandParser(argparse.ArgumentParser):
     """A parser of flags that may be spelt with - or _, and that are never cut short.
@@ -59,6 +61,14 @@ class CommandParser(argparse.ArgumentParser):
         if others:
             self.error(f"nothing takes {others[0]!r}")
         return known
+
+    def format_help(self) -> str:
+        """See argparse. Where options are many, the first lines name those that are needed and no others."""
+        if len(self._actions) > _MANY and self.usage is None:
+            needed = [action for action in self._actions if action.required]
+            words = (f"{action.option_strings[0]} {action.metavar or action.dest.upper()}" for action in needed)
+            self.usage = " ".join([self.prog, *words, "[options]"])
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Ends the process: the mistake in a line, without the usage of all flags."""

@@ -76,9 +76,9 @@ def run_cli(main: Callable[[Sequence[str]], int | None]) -> None:
     sys.exit(int(code))
 
 
-def wants_traceback() -> bool:
-    """Whether errors are to be shown with their stack traces."""
-    return os.environ.get(TRACEBACK) == "1"
+def wants_traceback(fault: bool = False) -> bool:
+    """Whether errors are to be shown with their stack traces; `faults` asks for those of the program's faults alone."""
+    return os.environ.get(TRACEBACK) in (("1", "faults") if fault else ("1",))
 
 
 def _heed_termination() -> None:
@@ -126,9 +126,9 @@ def _explain(error: BaseException) -> Exit:
     if isinstance(error, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
-    if wants_traceback():
-        traceback.print_exception(error)
     if (message := _to_be_mended(error)) is not None:
+        if wants_traceback():
+            traceback.print_exception(error)
         print(f"error: {message}", file=sys.stderr)
         return Exit.USER_ERROR
     _report_bug(error)
@@ -156,10 +156,10 @@ def _report_bug(error: BaseException) -> None:
     """One line, and the stack trace in a file."""
     what = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
     line = f"error: {what}\nThis is a fault of the program and not of its input"
-    if wants_traceback():
-        print(f"{line}; please report it with the lines above", file=sys.stderr)
-        return
     text = "".join(traceback.format_exception(error))
+    if wants_traceback(fault=True):
+        print(f"{text}{line}; please report it with the lines above", file=sys.stderr)
+        return
     try:
         with tempfile.NamedTemporaryFile("w", prefix="sparcode-", suffix=".log", delete=False) as file:
             file.write(f"{sys.argv}\n{text}")

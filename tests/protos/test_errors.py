@@ -65,6 +65,16 @@ def test_a_fault_of_the_program_leaves_its_stack_trace_in_a_file(tmp_path):
     assert "ZeroDivisionError" in log.read_text()
 
 
+@pytest.mark.parametrize("wish", ["1", "faults"])
+def test_or_in_the_log_for_who_asks(wish, tmp_path):
+    named = {"env": {"TMPDIR": str(tmp_path), "SPARCODE_TRACEBACK": wish}}
+    ended = ran("return 1 / 0", **named)
+    assert ended.returncode == 70
+    assert ended.stderr.count("Traceback") == 1
+    assert not list(tmp_path.iterdir())
+    assert ("Traceback" in ran("raise UserError('x')", **named).stderr) == (wish == "1")
+
+
 def test_where_no_file_can_be_written_a_fault_shows_its_stack_trace():
     ended = ran("return 1 / 0", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
     assert ended.returncode == 70
