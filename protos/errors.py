@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import errno
-import logging
 import multiprocessing
 import os
 import re
@@ -15,6 +14,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+
+from protos.quiet import quieten_tensorflow
 
 TRACEBACK = "SPARCODE_TRACEBACK"
 # What of the system's errors the user can mend, and how.
@@ -65,8 +66,7 @@ def run_cli(main: Callable[[Sequence[str]], int | None]) -> None:
     shows its stack trace too.
     """
     _heed_termination()
-    if "--debug" not in sys.argv:
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    quieten_tensorflow()
     try:
         code = main(sys.argv[1:]) or Exit.DONE
         sys.stdout.flush()

@@ -1,10 +1,18 @@
-"""What TensorFlow's C++ says whatever it is told."""
+"""What TensorFlow says that would bury what a command says, beside what protos/__init__.py holds back."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import sys
 from collections.abc import Iterator
+
+
+def quieten_tensorflow() -> None:
+    """Leaves what TensorFlow's Python logs below an error unsaid; not with --debug."""
+    if "--debug" not in sys.argv:
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

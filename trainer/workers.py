@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from typing import Any
 
 from protos.progress import silence
+from protos.quiet import quieten_tensorflow
 
 _OMP = "OMP_NUM_THREADS"
 
@@ -83,6 +84,7 @@ def _begin(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence()
+    quieten_tensorflow()
     hold_threads(threads)
 
 
