@@ -118,7 +118,7 @@ def _sections(run: Run, arguments: argparse.Namespace) -> Iterator[Section]:
     steps["recommendations"] = lambda: samples_section(run, answers, encoded)
     with bar(len(steps), "report", "section") as shown:
         for name, make in steps.items():
-            shown.set_postfix_str(name)
+            shown.set_postfix_str(name, refresh=False)
             yield make()
             shown.update()
 
