@@ -107,7 +107,7 @@ def _terminate(number: int, frame: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the second one is final
     for child in multiprocessing.active_children():
         child.terminate()
-    print("terminated", file=sys.stderr)
+    os.write(2, b"terminated\n")  # not by print: it may have interrupted one
     sys.exit(int(Exit.TERMINATED))
 
 
