@@ -43,6 +43,7 @@ def bar(total: int | None, label: str, unit: str, **more: Any) -> tqdm:
         delay=LINE_SECONDS,
         mininterval=LINE_SECONDS,
         miniters=1,
+        position=0,  # a bar inside another one would move a cursor that a log has not
         disable=_silent,
         **more,
     )

@@ -60,6 +60,18 @@ def test_a_log_has_a_line_now_and_then(leave, monkeypatch):
     assert (done[-1] == 100) == leave
 
 
+def test_a_log_has_no_cursor_to_move(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+    with progress.bar(3, "training", "epoch") as epochs:
+        for _ in range(3):
+            work(10, 0.03, leave=False)
+            epochs.update()
+    lines = log.getvalue().splitlines()
+    assert {line.partition(":")[0] for line in lines} == {"training", "scoring"}
+
+
 def test_a_silenced_process_shows_nothing(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
