@@ -8,8 +8,8 @@ import tempfile
 import tensorflow as tf
 
 from trainer.config import TrainingConfig
+from trainer.placement import Placement
 from trainer.sequence_model import SequenceModel
-from trainer.strategy import Placement
 
 _DIRECTORY = "checkpoints"
 _BEST, _WARM_UP = "best", "warm_up"

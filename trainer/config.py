@@ -309,6 +309,8 @@ class TrainingConfig:
       checkpoint_every: epochs between checkpoints a killed run resumes from.
       checkpoint_steps: steps between further ones within epochs; 0 for none.
       warm_start: job directory of an earlier run whose weights to start from, or of a two-tower run.
+      mixed_precision: "float16" (GPUs) or "bfloat16" (newer ones): the encoder of "self_attention" computes in
+        16 bits while it trains. Variables, codes, scores and loss keep 32, and so does all of what is exported.
       seed: of weights, order, dropout and negatives; member i takes seed + 1000 i.
       deterministic: bit-equal results from equal seeds (slower).
     """
@@ -326,6 +328,7 @@ class TrainingConfig:
     checkpoint_every: int = 1
     checkpoint_steps: int = 0
     warm_start: str = ""
+    mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
     seed: int = 0
     deterministic: bool = False
 
@@ -449,6 +452,12 @@ class Config:
             dim % parts == 0,
             f"quantizer.num_codebooks {parts} (M) does not divide tokenizer.dim {dim} (D): a token is split into M"
             " equal parts",
+        )
+
+        _require(
+            self.training.mixed_precision == "none" or self.tokenizer.kind == "self_attention",
+            f"training.mixed_precision is {self.training.mixed_precision!r}, which tokenizer.kind"
+            f" {self.tokenizer.kind!r} has no part for; only 'self_attention' computes in 16 bits",
         )
 
     @property

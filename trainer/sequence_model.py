@@ -14,7 +14,7 @@ from trainer.data.features import NO_COLUMNS, Columns, FeatureColumns, take
 from trainer.data.histories import Histories
 from trainer.data.prepared import REMOVED
 from trainer.features import FeatureTable, RowFeatures, fit_features
-from trainer.layers import replicas
+from trainer.layers import precision, replicas
 from trainer.layers.quantized import Quantized
 from trainer.layers.tokenizers import PADDING, make_tokenizer, with_start
 from trainer.tasks import SampledSoftmax
@@ -112,7 +112,8 @@ class SequenceModel(tfrs.Model):
         training_events = take(columns.events, columns.training_events)
         self.event_features = self._row_features("events", columns.events, training_events)
         self.user_features = self._row_features("users", columns.users, columns.users)
-        self.tokenizer = make_tokenizer(config.tokenizer, config.data.max_history, self.num_vectors)
+        with precision.computing_in(config.training.mixed_precision):
+            self.tokenizer = make_tokenizer(config.tokenizer, config.data.max_history, self.num_vectors)
         self.task = SampledSoftmax(config.loss)
         self.step = self.add_weight(
             name="step",
@@ -239,7 +240,7 @@ class SequenceModel(tfrs.Model):
         if context is not None:
             vectors += context
         vectors *= scale * tf.cast(present, tf.float32)[..., None]
-        return tf.math.l2_normalize(self.tokenizer(vectors, present, step), -1)
+        return tf.math.l2_normalize(tf.cast(self.tokenizer(vectors, present, step), tf.float32), -1)
 
     def _kept(self, present: tf.Tensor, step: tf.Tensor | None) -> tf.Tensor:
         """`present [B, T]` without the events that event dropout leaves out of a training step."""
@@ -344,9 +345,13 @@ class SequenceModel(tfrs.Model):
             loss, quantized = self._loss(batch)
             weight = 1.0 if batch.share is None else batch.share.weight
             objective = loss if batch.share is None else loss * weight
+            if precision.scales_loss(self.optimizer):
+                objective = self.optimizer.get_scaled_loss(objective)
         variables = self.learning_variables
         # Before the codebooks exist the interaction may have no part in the loss: its gradients are None.
         gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        if precision.scales_loss(self.optimizer):
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if quantized is not None:
             self.update_codes(quantized, batch.share)

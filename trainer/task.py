@@ -29,11 +29,11 @@ from trainer.forecast import forecast
 from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
 from trainer.origin import remember_data, remember_model
+from trainer.placement import Placement
 from trainer.prepared_data import PreparedData
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.split_data import SplitData
-from trainer.strategy import Placement
 from trainer.tensorboard import write_outcome
 from trainer.training import SELECTED_BY, FitResult, fit
 from trainer.training_data import TrainingData
@@ -127,7 +127,8 @@ def train(
         label = type(member).__name__ + (f" {number + 1}" if config.training.num_members > 1 else "")
         seen_by = () if number else watch
         results.append(fit(member, data.batches(member.config), validation, directory, label, seen_by, placement))
-        members.append(_on_one_device(member, kind, data, directory) if placement.is_distributed else member)
+        is_plain = not placement.is_distributed and config.training.mixed_precision == "none"
+        members.append(member if is_plain else _plain(member, kind, data, directory))
     model = put_together(members)
     score = None
     if placement.is_chief and isinstance(model, AnySparCode):
@@ -164,11 +165,12 @@ def _new_member(
     return model
 
 
-def _on_one_device(
+def _plain(
     member: SequenceModel, kind: Callable[..., SequenceModel], data: TrainingData, directory: pathlib.Path
 ) -> SequenceModel:
-    """The same member with its best weights, made as if it had trained on one device: what can be exported."""
-    plain = kind(member.config, data.counts(), columns=data.columns())
+    """The same member with its best weights, as if it had trained on one device and in float32: what is exported."""
+    training = dataclasses.replace(member.config.training, mixed_precision="none")
+    plain = kind(dataclasses.replace(member.config, training=training), data.counts(), columns=data.columns())
     restore_best(plain, directory)
     return plain
 

@@ -16,10 +16,10 @@ from trainer.data.splits import EvaluationQueries
 from trainer.evaluation import evaluate
 from trainer.layers.tokenizers import PADDING
 from trainer.model import SparCode
+from trainer.placement import Placement
 from trainer.progress import Progress
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
-from trainer.strategy import Placement
 from trainer.tensorboard import CodeUse
 from trainer.training_data import Batches
 from trainer.windows import rows_of
@@ -168,13 +168,18 @@ def code_diagnostics(model: SparCode) -> dict[str, float]:
 
 
 def compile_model(model: SequenceModel) -> None:
-    """Gives the model its optimizer: Adam, or AdamW where there is weight decay; gradients clipped by norm."""
+    """Gives the model its optimizer: Adam, or AdamW where there is weight decay; gradients clipped by norm.
+
+    With float16 it scales the loss too, and leaves out steps whose gradients are not finite.
+    """
     config = model.config.training
     rate = LinearWarmup(config.learning_rate, config.warmup_steps)
     if config.weight_decay:
         optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=5.0)
     else:
         optimizer = tf.keras.optimizers.Adam(rate, global_clipnorm=5.0)
+    if config.mixed_precision == "float16":
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
     model.compile(optimizer=optimizer)
     model.build_weights()
     optimizer.build(model.trainable_variables)

@@ -32,19 +32,31 @@ def start(command: list[str], log: pathlib.Path, task: dict | None = None) -> su
         )
 
 
+class Processes(dict[str, list[subprocess.Popen]]):
+    """Processes by job, each in the order of its tasks.
+
+    Attributes:
+      tasks: what TF_CONFIG says to each.
+    """
+
+    tasks: dict[str, list[dict]]
+
+
 @contextlib.contextmanager
-def cluster(command: list[str], logs: pathlib.Path, **counts: int) -> Iterator[dict[str, list[subprocess.Popen]]]:
+def cluster(command: list[str], logs: pathlib.Path, **counts: int) -> Iterator[Processes]:
     """So many processes of each job (`worker=2`), all of one command; killed in the end if they are still there."""
     logs.mkdir(parents=True, exist_ok=True)
-    addresses = {job: [f"127.0.0.1:{port}" for port in free_ports(count)] for job, count in counts.items()}
-    processes = {
-        job: [
-            start(command, logs / f"{job}-{index}.log", {"cluster": addresses, "task": {"type": job, "index": index}})
-            for index in range(count)
-        ]
+    ports = iter(free_ports(sum(counts.values())))
+    addresses = {job: [f"127.0.0.1:{next(ports)}" for _ in range(count)] for job, count in counts.items()}
+    processes = Processes({job: [] for job in counts})
+    processes.tasks = {
+        job: [{"cluster": addresses, "task": {"type": job, "index": index}} for index in range(count)]
         for job, count in counts.items()
     }
     try:
+        for job, tasks in processes.tasks.items():
+            for index, task in enumerate(tasks):
+                processes[job].append(start(command, logs / f"{job}-{index}.log", task))
         yield processes
     finally:
         for process in (each for group in processes.values() for each in group):

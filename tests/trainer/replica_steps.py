@@ -13,7 +13,7 @@ import tensorflow as tf
 from tests.support.models import random_windows, small_config, small_model, walks_split
 from trainer import strategy, task
 from trainer.model import SparCode
-from trainer.strategy import Placement
+from trainer.placement import Placement
 from trainer.two_tower import TwoTower
 
 # What replicas draw for themselves: with it their sum would be that of another batch.

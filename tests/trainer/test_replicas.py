@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.support import workers
 from tests.trainer import replica_steps
-from trainer.strategy import Placement
+from trainer.placement import Placement
 
 COMMAND = "tests.trainer.replica_steps"
 SECONDS = 240

@@ -13,8 +13,8 @@ from protos.errors import UserError
 from tests.support.models import small_config, walks_split
 from trainer import task
 from trainer.export import FORMAT
+from trainer.placement import Placement
 from trainer.split_data import SplitData, indexed_queries
-from trainer.strategy import Placement
 
 DATA = "synthetic:users=40,items=50,interactions=900,seed=1"
 SMALL = {

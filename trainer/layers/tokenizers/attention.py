@@ -15,5 +15,8 @@ def prefix_mask(present: tf.Tensor) -> tf.Tensor:
 
 
 def masked_softmax(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Softmax over the last axis where the mask is 1; finite, but of no meaning, where it is 0 throughout."""
-    return tf.nn.softmax(logits + (1.0 - mask) * _MASKED)
+    """Softmax over the last axis where the mask is 1; finite, but of no meaning, where it is 0 throughout.
+
+    It is made in float32, of which the mask is; the result is of the logits' type.
+    """
+    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32) + (1.0 - mask) * _MASKED), logits.dtype)
