@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from pipeline.comparison.store import Store
-from pipeline.publish import _asked
+from pipeline.publishing.foresight import asked
 from pipeline.publishing.options import parse
 from protos.errors import UserError
 from tests.support.own_data import write, write_schema
@@ -30,7 +30,7 @@ def interactions(path: pathlib.Path, feature: dict) -> Interactions:
 
 def test_a_published_run_is_another_where_the_schema_declares_other_features(tmp_path):
     options = parse(["--data", "own.yaml", "--work_dir", str(tmp_path), "--to", str(tmp_path / "to")])
-    asked = [_asked(interactions(tmp_path, PRICE | more), options) for more in ({}, {}, {"bins": 4})]
+    asked = [asked(interactions(tmp_path, PRICE | more), options) for more in ({}, {}, {"bins": 4})]
     assert asked[0] == asked[1]
     assert asked[0]["data"] == asked[2]["data"]
     assert asked[0]["config"] != asked[2]["config"]
