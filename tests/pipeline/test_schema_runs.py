@@ -30,10 +30,10 @@ def interactions(path: pathlib.Path, feature: dict) -> Interactions:
 
 def test_a_published_run_is_another_where_the_schema_declares_other_features(tmp_path):
     options = parse(["--data", "own.yaml", "--work_dir", str(tmp_path), "--to", str(tmp_path / "to")])
-    asked = [asked(interactions(tmp_path, PRICE | more), options) for more in ({}, {}, {"bins": 4})]
-    assert asked[0] == asked[1]
-    assert asked[0]["data"] == asked[2]["data"]
-    assert asked[0]["config"] != asked[2]["config"]
+    found = [asked(interactions(tmp_path, PRICE | more), options) for more in ({}, {}, {"bins": 4})]
+    assert found[0] == found[1]
+    assert found[0]["data"] == found[2]["data"]
+    assert found[0]["config"] != found[2]["config"]
 
 
 def test_a_comparison_is_another_where_the_schema_declares_other_features(tmp_path):
