@@ -13,7 +13,6 @@ from tqdm import tqdm
 # Without a terminal: nothing of work that ends sooner, and no more lines than one in so many seconds.
 LINE_SECONDS = 20.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} gone, {remaining} to go, {rate_fmt}{postfix}"
-_UP = "\x1b[A"  # how tqdm gets from a bar to the one above it
 
 _silent = False
 
@@ -58,7 +57,7 @@ class _Lines:
 
     def write(self, text: str) -> None:
         """Writes what there is to be read of it."""
-        line = text.replace(_UP, "").strip()
+        line = text.strip()
         if line and line != self._last:  # the end is drawn twice
             self._stream.write(line + "\n")
             self._last = line

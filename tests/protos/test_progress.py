@@ -20,18 +20,6 @@ def _loud(monkeypatch):
     monkeypatch.setattr(progress, "_silent", False)
 
 
-def test_a_log_has_lines_of_bars_within_bars_alone(monkeypatch):
-    log = io.StringIO()
-    monkeypatch.setattr("sys.stderr", log)
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.1)
-    with progress.bar(2, "epochs", "epoch") as epochs:
-        for _ in range(2):
-            work(20, 0.01, leave=False)
-            epochs.update()
-    lines = log.getvalue().splitlines()
-    assert {line.partition(":")[0] for line in lines} == {"epochs", "scoring"}
-
-
 def work(steps: int, seconds: float = 0.0, **more) -> None:
     with progress.bar(steps, "scoring", "piece", **more) as shown:
         for step in range(steps):
