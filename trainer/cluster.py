@@ -93,12 +93,15 @@ def serve(task: Task) -> NoReturn:
     print(f"{task}: serving at {server.target}", flush=True)
     host, port = task.cluster["chief"][0].rsplit(":", 1)
     seen, missed = False, 0
-    while missed < _PROBES:
-        time.sleep(1)
-        there = _answers(host, int(port))
-        seen, missed = seen or there, missed + 1 if seen and not there else 0
+    try:
+        while missed < _PROBES:
+            time.sleep(1)
+            there = _answers(host, int(port))
+            seen, missed = seen or there, missed + 1 if seen and not there else 0
+    except SystemExit as end:  # by a signal
+        end_at_once(end.code)
     print(f"{task}: the coordinator has ended", flush=True)
-    os._exit(Exit.DONE)  # the server's threads have no end
+    end_at_once(Exit.DONE)
 
 
 def _answers(host: str, port: int) -> bool:
@@ -110,16 +113,18 @@ def _answers(host: str, port: int) -> bool:
 
 
 def give_up(error: Exception) -> NoReturn:
-    """Says that another process is lost, and ends this one at once with exit code 75.
-
-    Its threads wait for the lost one, so the usual end of a Python process might never come.
-    """
+    """Says that another process is lost, and ends this one with exit code 75."""
     cause = str(getattr(error, "message", error)).strip().splitlines()[0][:200]
     print(
         f"error: another process of this run is lost ({cause}). Start all processes again with the same command:"
         " the run goes on from its last checkpoint",
         file=sys.stderr,
     )
+    end_at_once(Exit.START_AGAIN)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """Ends this process: threads of TensorFlow wait for other processes, and Python's own end would wait for them."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(Exit.START_AGAIN)
+    os._exit(int(code))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.cluster import LOST, Task, give_up
+from trainer.cluster import LOST, Task, end_at_once, give_up
 from trainer.training_data import Batches
 
 
@@ -90,6 +90,10 @@ class Placement:
             if self._task is None or not isinstance(error, LOST):
                 raise
             give_up(error)
+        except SystemExit as end:  # by a signal
+            if self._task is None:
+                raise
+            end_at_once(end.code)
 
 
 def _first_replica(value: tf.Tensor) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -30,7 +31,10 @@ def _mirrored(arguments: argparse.Namespace) -> Placement:
 def _multi_worker(arguments: argparse.Namespace) -> Placement:
     task = read_task(("chief", "worker"))
     print(f"{task}: waiting for the other workers", flush=True)
-    return Placement(tf.distribute.MultiWorkerMirroredStrategy(), task)
+    heard = signal.getsignal(signal.SIGTERM)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    signal.signal(signal.SIGTERM, heard)  # TensorFlow takes the signal for itself, and then does nothing about it
+    return Placement(strategy, task)
 
 
 def _parameter_server(arguments: argparse.Namespace) -> Placement:
