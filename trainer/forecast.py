@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from protos.errors import UserError
-from trainer import config as configuration
+from trainer.claims import Claim, claims_of
 from trainer.config import Config
 from trainer.model import SparCode
 from trainer.sequence_model import SequenceModel
@@ -36,7 +36,7 @@ def forecast(
       UserError: training would refuse the data, the configuration or the directory.
     """
     config = dataclasses.replace(config, features=config.features.filled(data.declared))
-    state = _state(data, config, job_dir)
+    state = _state(job_dir, claims_of(config, data, kind))
     counts, training = data.counts(), config.training
     if not counts.any():
         raise UserError("the training split has no interactions; every user has too few events")
@@ -60,20 +60,17 @@ def forecast(
     )
 
 
-def _state(data: TrainingData, config: Config, job_dir: pathlib.Path) -> str:
+def _state(job_dir: pathlib.Path, claims: Sequence[Claim]) -> str:
     """What is in the job directory.
 
     Raises:
-      UserError: a run of another configuration or of other data, or something that is no directory.
+      UserError: a run that is made from something else, or something that is no directory.
     """
     if job_dir.exists() and not job_dir.is_dir():
         raise UserError(f"--job-dir {job_dir} is a file; expected a directory")
-    kept, checksum = job_dir / "config.yaml", job_dir / "data.sha256"
-    if kept.exists() and configuration.load(str(kept)) != config:
-        raise UserError(f"{kept} is of a run with another configuration; give another --job-dir")
-    if checksum.exists() and checksum.read_text().strip() != data.checksum(config):
-        raise UserError(f"{checksum} is of a run with another data; give another --job-dir")
-    return "goes on with the run that is there" if kept.exists() else "a new run"
+    for claim in claims:
+        claim.check(job_dir)
+    return "goes on with the run that is there" if (job_dir / claims[0].file).exists() else "a new run"
 
 
 def _memory(weights: int, num_items: int, config: Config | None) -> str:

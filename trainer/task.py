@@ -17,6 +17,7 @@ from trainer import config as configuration
 from trainer import strategy
 from trainer.calibration import fit_event_lists
 from trainer.checkpoints import has_checkpoint, restore_best
+from trainer.claims import claims_of
 from trainer.config import Config
 from trainer.data import load
 from trainer.data.prepared import is_prepared, read_prepared
@@ -110,14 +111,14 @@ def train(
         of the best weights on one device; the others have nothing to give but scores.
 
     Raises:
-      UserError: `job_dir` holds a run of another configuration, or there is nothing to train on.
+      UserError: `job_dir` holds a run of another configuration, data or model, or there is nothing to train on.
     """
     start = time.perf_counter()
     data, placement = _training_data(data), placement or Placement()
     config = dataclasses.replace(config, features=config.features.filled(data.declared))
     if not data.counts().any():
         raise UserError("the training split has no interactions; every user has too few events")
-    _claim(job_dir, config, data, placement)
+    _claim(job_dir, config, data, kind, placement)
     validation = data.validation(config)
     members, results = [], []
     for number in range(config.training.num_members):
@@ -175,29 +176,26 @@ def _plain(
     return plain
 
 
-def _claim(job_dir: pathlib.Path, config: Config, data: TrainingData, placement: Placement) -> None:
+def _claim(
+    job_dir: pathlib.Path,
+    config: Config,
+    data: TrainingData,
+    kind: Callable[..., SequenceModel],
+    placement: Placement,
+) -> None:
     """Writes what the run is made from, or checks that the run found here is made from the same.
 
     Of several processes the chief writes, and the others check that they were started with the same.
     """
     job_dir.mkdir(parents=True, exist_ok=True)
-    checksum = data.checksum(config) + "\n"
-    claims = {
-        # Not its text: a run begun before a field was there had what is that field's default now.
-        "config.yaml": ("configuration", config.to_yaml(), lambda path: configuration.load(str(path)) == config),
-        "data.sha256": ("data", checksum, lambda path: path.read_text() == checksum),
-    }
-    for name, (what, text, is_same) in claims.items():
-        path = job_dir / name
+    for claim in claims_of(config, data, kind):
+        path = job_dir / claim.file
         if not path.exists() and placement.is_chief:
-            write_whole(path, text)
+            write_whole(path, claim.text)
         placement.meet()
         if not path.exists():
             raise UserError(f"{path}, which the chief has written, is not here; all workers need the same --job-dir")
-        if not is_same(path):
-            raise UserError(
-                f"{path} is of a run with another {what}; resume it with the same flags, or give another --job-dir"
-            )
+        claim.check(job_dir)
     if placement.is_chief:
         write_item_ids(job_dir, data.catalogue.item_id)
 

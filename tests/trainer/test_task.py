@@ -13,6 +13,7 @@ from protos.errors import UserError
 from tests.support.models import small_config, walks_split
 from trainer import task
 from trainer.export import FORMAT
+from trainer.model import SparCode
 from trainer.placement import Placement
 from trainer.split_data import SplitData, indexed_queries
 
@@ -57,13 +58,13 @@ def test_only_so_many_users_are_indexed_as_asked():
 
 def test_a_run_begun_before_a_field_was_there_goes_on(tmp_path):
     data, config = SplitData(walks_split(users=5)), small_config()
-    task._claim(tmp_path, config, data, Placement())
+    task._claim(tmp_path, config, data, SparCode, Placement())
     kept = yaml.safe_load((tmp_path / "config.yaml").read_text())
     del kept["features"]["from_data"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(kept))
-    task._claim(tmp_path, config, data, Placement())
+    task._claim(tmp_path, config, data, SparCode, Placement())
     with pytest.raises(UserError, match=r"config.yaml is of a run with another configuration"):
-        task._claim(tmp_path, small_config(features={"from_data": False}), data, Placement())
+        task._claim(tmp_path, small_config(features={"from_data": False}), data, SparCode, Placement())
 
 
 @pytest.mark.parametrize("model", ["two_tower", "late_interaction"])

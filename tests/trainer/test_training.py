@@ -140,6 +140,8 @@ def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
         task.train(split, small_config(training={"epochs": 3}), tmp_path)
     with pytest.raises(UserError, match=r"data.sha256 is of a run with another data"):
         task.train(walks_split(seed=1), small_config(training={"epochs": 2}), tmp_path)
+    with pytest.raises(UserError, match=r"model.txt is of a run with another --model"):
+        task.train(split, small_config(training={"epochs": 2}), tmp_path, TwoTower)
 
 
 @KINDS
