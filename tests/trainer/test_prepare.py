@@ -137,6 +137,13 @@ def test_only_the_most_frequent_items_have_rows_and_the_tail_shares_some(tmp_pat
     assert max(rows.max(initial=-1) for rows in parts.train) >= 2
 
 
+def test_a_short_catalogue_is_of_the_most_frequent_items_among_many(tmp_path):
+    hot = [(f"h{n}", "hot", 10**9) for n in range(4)]
+    rare = [(f"u{n}", f"i{n}", 10**9) for n in range(400)]
+    data = prepared(schema_of(tmp_path, hot + rare), tmp_path / "out", max_items=1)
+    assert data.catalogue.item_id == ("hot",)
+
+
 def test_names_of_buckets_are_no_items(tmp_path):
     events = [("u", "tail-0", 10**9), ("v", "tail-0", 10**9), ("v", "x", 10**9)]
     data = prepared(schema_of(tmp_path, events), tmp_path / "out", max_items=1, tail_buckets=1)

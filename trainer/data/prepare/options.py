@@ -84,7 +84,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=defaults.max_items,
         metavar="N",
         help="items with rows of their own, the most frequent ones (default: %(default)s). Counts are exact while there"
-        " are no more than twice as many; of more, the rarest are estimated",
+        " are no more than twice as many, or 50,000; of more, the rarest are estimated",
     )
     parser.add_argument(
         "--tail_buckets",

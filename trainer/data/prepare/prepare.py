@@ -33,6 +33,8 @@ from trainer.data.prepared import (
 
 _LOG = logging.getLogger(__name__)
 _SCRATCH = ".scratch"
+# Items counted exactly in any case: with fewer places a short catalogue would be one of chance, and they are cheap.
+_COUNTED = 50_000
 
 
 def prepare(options: PrepareOptions, beam_flags: Sequence[str] = ()) -> Prepared:
@@ -61,7 +63,7 @@ def _prepare(
 ) -> Prepared:
     (directory / _SCRATCH).mkdir()
     scratch, shards = str(directory / _SCRATCH), options.num_shards or source.default_shards
-    capacity = 2 * options.max_items
+    capacity = max(2 * options.max_items, _COUNTED)
 
     def run(tasks: list) -> list:
         return run_tasks(tasks, runner, options.progress)
