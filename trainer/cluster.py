@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -59,11 +60,12 @@ class Task:
         return f"{self.job} {self.index} at {self.cluster[self.job][self.index]}"
 
 
-def read_task(jobs: tuple[str, ...]) -> Task:
+def read_task(jobs: tuple[str, ...], needed: tuple[str, ...] = ()) -> Task:
     """The task that TF_CONFIG gives this process.
 
     Args:
       jobs: kinds of processes that the strategy has.
+      needed: those of which there must be one at least.
 
     Raises:
       UserError: the variable is missing, no JSON, or does not say what is needed.
@@ -72,19 +74,34 @@ def read_task(jobs: tuple[str, ...]) -> Task:
     if not text:
         raise UserError(f"{VARIABLE} is not set; every process needs its own in the environment, such as {_EXAMPLE}")
     try:
-        return _task(json.loads(text), jobs)
+        return _task(json.loads(text), jobs, needed)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise UserError(f"{VARIABLE} is {text[:300]!r}: {error!r}; expected such as {_EXAMPLE}") from error
 
 
-def _task(values: dict[str, Any], jobs: tuple[str, ...]) -> Task:
-    cluster = {job: list(addresses) for job, addresses in values["cluster"].items()}
+def _task(values: dict[str, Any], jobs: tuple[str, ...], needed: tuple[str, ...]) -> Task:
+    cluster = {job: _addresses(job, found) for job, found in values["cluster"].items()}
     task = Task(values["task"]["type"], int(values["task"]["index"]), cluster)
     if strangers := {*cluster, task.job} - set(jobs):
         raise ValueError(f"{', '.join(sorted(strangers))} has no part in this strategy, only {', '.join(jobs)}")
-    if not 0 <= task.index < len(cluster[task.job]):
-        raise IndexError(f"there is no {task.job} {task.index}, the cluster has {len(cluster[task.job])}")
+    if missing := [job for job in needed if not cluster.get(job)]:
+        raise ValueError(f"the cluster has no {' and no '.join(missing)}")
+    if len(cluster.get("chief", ())) > 1:
+        raise ValueError("the cluster has several chiefs")
+    everybody = [address for addresses in cluster.values() for address in addresses]
+    if twice := {address for address in everybody if everybody.count(address) > 1}:
+        raise ValueError(f"several processes are at {', '.join(sorted(twice))}")
+    if not 0 <= task.index < len(cluster.get(task.job, ())):
+        raise IndexError(f"there is no {task.job} {task.index}, the cluster has {len(cluster.get(task.job, ()))}")
     return task
+
+
+def _addresses(job: str, found: Any) -> list[str]:
+    """Of a job; text, which is iterable too, is no list of them."""
+    is_list = isinstance(found, list) and all(isinstance(address, str) for address in found)
+    if not is_list or not all(address.rpartition(":")[2].isdecimal() for address in found):
+        raise ValueError(f"{job} is {found!r}, and no list of HOST:PORT")
+    return found
 
 
 def serve(task: Task) -> NoReturn:
@@ -114,7 +131,7 @@ def _answers(host: str, port: int) -> bool:
 
 def give_up(error: Exception) -> NoReturn:
     """Says that another process is lost, and ends this one with exit code 75."""
-    cause = str(getattr(error, "message", error)).strip().splitlines()[0][:200]
+    cause = re.sub(r"{{.*?}} ?", "", str(getattr(error, "message", error))).strip().splitlines()[0][:200]
     print(
         f"error: another process of this run is lost ({cause}). Start all processes again with the same command:"
         " the run goes on from its last checkpoint",

@@ -38,7 +38,10 @@ def _multi_worker(arguments: argparse.Namespace) -> Placement:
 
 
 def _parameter_server(arguments: argparse.Namespace) -> Placement:
-    task = read_task(("chief", "worker", "ps"))
+    if arguments.rows_a_part < 1:
+        raise UserError(f"--rows-a-part is {arguments.rows_a_part}; expected 1 or more")
+    jobs = ("chief", "worker", "ps")
+    task = read_task(jobs, needed=jobs)
     if task.job != "chief":
         serve(task)
     print(f"{task}: waiting for the workers and the parameter servers", flush=True)

@@ -70,6 +70,13 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_together(tmp_path):
         pytest.param('{"cluster": {"worker": ["a:1"]}}', "KeyError", id="no task"),
         pytest.param('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "ps has no part", id="a ps"),
         pytest.param('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "no worker 1", id="1"),
+        pytest.param('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "no list", id="text"),
+        pytest.param('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "no list", id="no port"),
+        pytest.param(
+            '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+            "several processes are at a:1",
+            id="one address",
+        ),
     ],
 )
 def test_a_task_that_cannot_be_is_told(value, said, tmp_path, monkeypatch):
@@ -79,6 +86,17 @@ def test_a_task_that_cannot_be_is_told(value, said, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=said):
         task.main(["--strategy", "multi_worker", "--job-dir", str(tmp_path / "run"), *FLAGS])
     assert not (tmp_path / "run").exists()
+
+
+def test_parameter_servers_need_a_chief_and_parts_of_a_row(tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "TF_CONFIG", '{"cluster": {"worker": ["a:1"], "ps": ["a:2"]}, "task": {"type": "worker", "index": 0}}'
+    )
+    flags = ["--strategy", "parameter_server", "--job-dir", str(tmp_path), *FLAGS]
+    with pytest.raises(UserError, match="the cluster has no chief"):
+        task.main(flags)
+    with pytest.raises(UserError, match="--rows-a-part is 0"):
+        task.main([*flags, "--rows-a-part", "0"])
 
 
 def test_devices_that_are_not_here_are_told(tmp_path):
