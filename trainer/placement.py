@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from protos.errors import UserError
 from trainer.cluster import LOST, Task, end_at_once, give_up
 from trainer.training_data import Batches
 
@@ -80,6 +83,28 @@ class Placement:
     def meet(self) -> None:
         """Waits until all processes are here."""
         self.agreed(0.0)
+
+    def require_shared(self, directory: pathlib.Path) -> None:
+        """Makes sure that all processes have the same directory at this path: the chief leaves a file for the others.
+
+        What an earlier run has left there would not do: the same command may have run on each machine alone.
+
+        Raises:
+          UserError: this process does not find the chief's file.
+        """
+        if self.num_processes == 1:
+            return
+        mark = directory / f".seen-by-all-{int(self.agreed(np.int64(secrets.randbits(62)))):x}"
+        try:
+            if self.is_chief:
+                mark.touch()
+            self.meet()
+            if not mark.exists():
+                raise UserError(f"{directory} is not the chief's directory of this name; all need the same --job-dir")
+            self.meet()
+        finally:
+            if self.is_chief:
+                mark.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:

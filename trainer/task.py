@@ -188,13 +188,11 @@ def _claim(
     Of several processes the chief writes, and the others check that they were started with the same.
     """
     job_dir.mkdir(parents=True, exist_ok=True)
+    placement.require_shared(job_dir)
     for claim in claims_of(config, data, kind):
-        path = job_dir / claim.file
-        if not path.exists() and placement.is_chief:
-            write_whole(path, claim.text)
+        if placement.is_chief and not (job_dir / claim.file).exists():
+            write_whole(job_dir / claim.file, claim.text)
         placement.meet()
-        if not path.exists():
-            raise UserError(f"{path}, which the chief has written, is not here; all workers need the same --job-dir")
         claim.check(job_dir)
     if placement.is_chief:
         write_item_ids(job_dir, data.catalogue.item_id)
