@@ -98,8 +98,7 @@ def _task(values: dict[str, Any], jobs: tuple[str, ...], needed: tuple[str, ...]
 
 def _addresses(job: str, found: Any) -> list[str]:
     """Of a job; text, which is iterable too, is no list of them."""
-    is_list = isinstance(found, list) and all(isinstance(address, str) for address in found)
-    if not is_list or not all(address.rpartition(":")[2].isdecimal() for address in found):
+    if not isinstance(found, list) or not all(re.fullmatch(r".+:\d+", str(address)) for address in found):
         raise ValueError(f"{job} is {found!r}, and no list of HOST:PORT")
     return found
 

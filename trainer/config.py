@@ -341,6 +341,7 @@ class TrainingConfig:
             _require(value >= 1, f"training.{name} is {value}; it must be at least 1")
         _require(self.steps_per_epoch >= 0, f"training.steps_per_epoch is {self.steps_per_epoch}; it must be >= 0")
         _require(self.checkpoint_steps >= 0, f"training.checkpoint_steps is {self.checkpoint_steps}; it must be >= 0")
+        _require(0 <= self.seed < 2**31, f"training.seed is {self.seed}; it must be in [0, 2,147,483,648)")
         _require(self.learning_rate > 0, f"training.learning_rate is {self.learning_rate}; it must be > 0")
 
 

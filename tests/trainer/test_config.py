@@ -36,6 +36,7 @@ def test_every_preset_loads(preset):
         ),
         ({"training": {"epochs": "many"}}, r"training.epochs is 'many'; expected int"),
         ({"training": {"epochs": 0}}, r"training.epochs is 0; it must be at least 1"),
+        ({"training": {"seed": -1}}, r"training.seed is -1; it must be in \[0"),
         ({"training": 3}, r"section 'training' holds 3"),
         ({"quantizer": {"structure": "product", "num_codebooks": 3}}, r"num_codebooks 3 .*does not divide.*dim 64"),
         ({"quantizer": {"num_codebooks": 2}}, r"structure 'residual' has one codebook"),
