@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.report.exported import Encoded, Exported
-from trainer.report.markup import Section, beside, figure, heading, items, lead, note, table, text
+from trainer.report.markup import Section, beside, figure, heading, items, lead, named, note, table, text
 from trainer.report.pictures import colour, drawing, key, powers, svg
 from trainer.report.run import Run
 
@@ -166,7 +166,7 @@ def _cards(slot: int, meaning: list[dict[str, Any]]) -> str:
     cards = "".join(
         f'<article class="card"><header><b>{text(each["name"])}</b>'
         f"<span>{each['queries']:.1%} of queries</span></header>"
-        f"<h5>About</h5>{items(each['about'])}<h5>Best</h5>{items(each['best'])}</article>"
+        f"<h5>About</h5>{items(map(named, each['about']))}<h5>Best</h5>{items(map(named, each['best']))}</article>"
         for each in meaning
     )
     return f'<h4 class="slot">Slot {slot}</h4><div class="cards">{cards}</div>'

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from trainer.report.events import Curves, read_scalars
 from trainer.report.markup import Section, figure, figures, lead, note
-from trainer.report.pictures import MUTED, colour, drawing, key, shade, svg
+from trainer.report.pictures import MUTED, colour, drawing, key, shade, svg, whole
 from trainer.report.run import Run
 from trainer.tensorboard import FINAL, PHASE
 from trainer.training import SELECTED_BY
@@ -90,7 +89,7 @@ def _figure(members: list[dict[str, Any]], name: str, title: str, shows: str, go
             axes.plot([best + 1], [member[name][best]], "o", color=colour(0), markersize=5)
     _mark_phase(axes, members)
     axes.set(xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole(axes.xaxis)
     return figure(svg(made, f"curves-{name}", shows), title, shows, good, bad)
 
 
@@ -102,7 +101,7 @@ def _perplexity(member: dict[str, Any]) -> str:
     if len(member["perplexity"]) <= 6:
         key(axes, columns=2)
     axes.set(xlabel="epoch", ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole(axes.xaxis)
     return figure(
         svg(made, "curves-perplexity", "Perplexity of each codebook by epoch"),
         "Perplexity",

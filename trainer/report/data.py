@@ -10,7 +10,7 @@ import numpy as np
 from trainer.data.splits import test_events
 from trainer.report.classes import growing
 from trainer.report.markup import Section, facts, figure, figures, lead, note
-from trainer.report.pictures import MODEL, bars, drawing, key, powers, slant, svg
+from trainer.report.pictures import MODEL, bars, drawing, key, powers, slant, svg, whole
 from trainer.report.run import Run
 
 _TOP_SHARE = 0.01
@@ -96,7 +96,7 @@ def _users(run: Run) -> str:
     if len(found) - first > _FEW_NAMES:
         slant(axes)
     axes.set(xlabel="events of a user", ylabel="users")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    whole(axes.yaxis)
     return figure(
         svg(made, "data-users", "Users by their number of events"),
         "Events a user",
@@ -131,7 +131,7 @@ def _time(run: Run) -> str:
     axes.plot(days, counts, color=MODEL, label="events")
     axes.plot(days, new, color=MODEL, linestyle=":", label="items seen for the first time")
     axes.set(ylabel="events, items", ylim=(0, None))
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    whole(axes.yaxis)
     made.autofmt_xdate(rotation=30)
     key(axes, columns=2)
     return figure(

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+_LONGEST_NAME = 120
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
 
 class Section(NamedTuple):
     """A part of the page.
@@ -30,6 +33,12 @@ class Section(NamedTuple):
 def text(words: object) -> str:
     """Text as markup."""
     return html.escape(str(words))
+
+
+def named(words: object) -> str:
+    """A name out of the data as markup: of a bearable length, and its direction of writing is its own affair."""
+    words = str(words)
+    return f"<bdi>{text(words if len(words) <= _LONGEST_NAME else words[: _LONGEST_NAME - 1] + ELLIPSIS)}</bdi>"
 
 
 def lead(words: str) -> str:
@@ -81,9 +90,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def items(titles: Iterable[str], ordered: bool = True) -> str:
-    """A list of titles."""
+    """A list of titles, which `named` has made markup."""
     tag = "ol" if ordered else "ul"
-    return f"<{tag}>{''.join(f'<li>{text(title)}</li>' for title in titles)}</{tag}>"
+    return f"<{tag}>{''.join(f'<li>{title}</li>' for title in titles)}</{tag}>"
 
 
 def _row(tag: str, cells: Sequence[object]) -> str:

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 # Colours that are drawn with, and the page's variables that take their place.
 INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
@@ -70,6 +70,12 @@ def powers(axis: Axis, subs: Sequence[int] = (1,), shown: str = "{x:,g}") -> Non
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter(shown))
     axis.set_minor_formatter(NullFormatter())
+
+
+def whole(axis: Axis) -> None:
+    """An axis of things that are counted: no marks between whole numbers, however few there are."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axis.set_major_formatter("{x:,.0f}")
 
 
 def bars(axes: Axes, labels: Sequence[str], groups: Mapping[str, Bars]) -> None:

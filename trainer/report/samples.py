@@ -10,13 +10,15 @@ import numpy as np
 from trainer.report.answers import Answers
 from trainer.report.codes import code_name, slots_of, usual_contributions
 from trainer.report.exported import Encoded, Exported
-from trainer.report.markup import Section, items, lead, text
+from trainer.report.markup import Section, items, lead, named, text
 from trainer.report.run import Run
 
 _USERS = 6
 _ANSWERS = 10
 _HISTORY = 8
 _REASONS = 3
+_TICK = '<b class="taken">✓</b> '
+_UNSEEN = "an item that training never saw"
 _LEAST = 0.05  # what is not 0.0 in words
 _KEY = (("code", "what this user's codes add, above the usual"), ("event", "what events of the history add"))
 
@@ -76,7 +78,7 @@ def _user(run: Run, answers: Answers, encoded: Encoded | None, usual: np.ndarray
         "user": run.parts.user_ids[run.queries.users[query]],
         "events": len(history),
         "history": [titles[row] for row in history[::-1][:_HISTORY]],
-        "next": [titles[row] if row >= 0 else None for row in targets],
+        "next": [{"title": titles[row] if row >= 0 else None, "answered": bool(row in ranked)} for row in targets],
         "answers": [
             {"title": titles[row], "taken": bool(row in targets), "parts": [part._asdict() for part in parts]}
             for row, parts in zip(ranked, explained, strict=True)
@@ -118,13 +120,12 @@ def parts_of(
 
 def _article(user: dict[str, Any]) -> str:
     most = max((sum(value for _, value in _segments(answer["parts"])) for answer in user["answers"]), default=0.0)
-    taken = {answer["title"] for answer in user["answers"] if answer["taken"]}
     shown = "".join(_answer(answer, most) for answer in user["answers"])
-    later = [("✓ " if title in taken else "") + (title or "an item that training never saw") for title in user["next"]]
+    later = [_TICK * event["answered"] + named(event["title"] or _UNSEEN) for event in user["next"]]
     more = user["events"] - len(user["history"])
-    history = [*user["history"], *([f"and {more:,} before"] if more else [])]
+    history = [*map(named, user["history"]), *([f"and {more:,} before"] if more else [])]
     return (
-        f'<article class="user"><h3>User {text(user["user"])}</h3><div class="columns">'
+        f'<article class="user"><h3>User {named(user["user"])}</h3><div class="columns">'
         f"<div><h5>History, newest first</h5>{items(history, ordered=False)}"
         f"<h5>Took next</h5>{items(later[:_HISTORY], ordered=False)}</div>"
         f'<div><h5>Recommended</h5><ol class="answers">{shown}</ol></div></div></article>'
@@ -138,21 +139,20 @@ def _segments(parts: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
 
 
 def _answer(answer: dict[str, Any], most: float) -> str:
-    mark = '<b class="taken">✓</b> ' if answer["taken"] else ""
-    title, parts = f"<span>{mark}{text(answer['title'])}</span>", answer["parts"]
+    title, parts = f"<span>{_TICK * answer['taken']}{named(answer['title'])}</span>", answer["parts"]
     if not parts:
         return f"<li>{title}</li>"
     widths = ((kind, 100 * value / most) for kind, value in _segments(parts))
     bar = "".join(f'<i class="{kind}" style="width:{width:.2f}%"></i>' for kind, width in widths)
-    return f'<li>{title}<span class="bar">{bar}</span><small>{text(_why(parts))}</small></li>'
+    return f'<li>{title}<span class="bar">{bar}</span><small>{_why(parts)}</small></li>'
 
 
 def _why(parts: Sequence[dict[str, Any]]) -> str:
-    """The score, and what differs most from the usual."""
+    """The score, and what differs most from the usual, as markup."""
     total, usual = (sum(part[name] for part in parts) for name in ("value", "usual"))
     above = sorted(((part["value"] - part["usual"], part) for part in parts), key=lambda each: -abs(each[0]))
     reasons = [
-        f"{'after ' if part['kind'] == 'event' else ''}{part['name']} {_signed(more)}"
+        f"{'after ' if part['kind'] == 'event' else ''}{named(part['name'])} {_signed(more)}"
         for more, part in above[:_REASONS]
         if abs(more) >= _LEAST
     ]

@@ -13,7 +13,9 @@ from trainer.report.answers import hits_of, share_of
 from trainer.report.classes import AGES, growing
 from trainer.report.codes import perplexity
 from trainer.report.events import read_scalars
-from trainer.report.samples import choose
+from trainer.report.markup import named
+from trainer.report.pictures import drawing, whole
+from trainer.report.samples import _article, choose
 
 
 def test_classes_of_counts_have_the_names_of_what_is_in_them() -> None:
@@ -72,3 +74,29 @@ def test_a_repeated_epoch_counts_as_it_was_last_written(tmp_path) -> None:
             tf.summary.text("words", "none", step=0)
     assert read_scalars(tmp_path) == {"loss": {0: 2.0, 1: 3.0, 2: 4.0}}
     assert read_scalars(tmp_path / "nowhere") == {}
+
+
+def test_a_name_is_of_bearable_length_and_cannot_turn_what_stands_beside_it() -> None:
+    assert named("<b>\N{RIGHT-TO-LEFT OVERRIDE}x") == "<bdi>&lt;b&gt;\N{RIGHT-TO-LEFT OVERRIDE}x</bdi>"
+    shown = named("y" * 5000).removeprefix("<bdi>").removesuffix("</bdi>")
+    assert len(shown) == 120
+    assert set(shown) == {"y", "\N{HORIZONTAL ELLIPSIS}"}
+
+
+@pytest.mark.parametrize("counts", [[1], [2, 3], [0, 40_000]])
+def test_axes_of_counts_have_marks_at_whole_numbers_only(counts: list[int]) -> None:
+    axes = drawing()[1]
+    axes.plot(counts, "o")
+    whole(axes.yaxis)
+    marks = [mark for mark in axes.get_yticks() if mark == int(mark)]
+    assert marks == list(axes.get_yticks())
+    assert len(marks) >= 1
+
+
+def test_of_two_items_of_one_title_the_one_that_was_answered_is_ticked() -> None:
+    """Both were taken; only the first is among the answers."""
+    user = {"user": "u", "events": 1, "history": ["h"], "answers": [{"title": "Twin", "taken": True, "parts": []}]}
+    user["next"] = [{"title": "Twin", "answered": True}, {"title": "Twin", "answered": False}]
+    took = _article(user).partition("Took next")[2].partition("Recommended")[0]
+    assert took.count("Twin") == 2
+    assert took.count("✓") == 1
