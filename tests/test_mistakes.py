@@ -33,6 +33,7 @@ MISTAKES = [
     ("trainer/task.py", "--data synthetic --job-dir {out} --config {file}", "neither a preset (default) nor a .yaml"),
     ("trainer/task.py", "--data synthetic --job-dir {out} --config {bytes}", "{bytes}: not valid YAML"),
     ("trainer/task.py", "--data synthetic --job-dir {out} --model x", "argument --model: invalid choice: 'x'"),
+    ("trainer/task.py", "--data synthetic --job-dir {out} --training.warm_start @x", "'@x' is no YAML; quote it"),
     ("trainer/tune/__main__.py", "--data /nowhere --output {out}", "data /nowhere does not exist"),
     ("trainer/tune/__main__.py", f"--data {SYNTHETIC} --output {{file}}", "cannot write {file}: File exists"),
     ("trainer/tune/__main__.py", "--data synthetic --output {out} --space {empty}", "--space {empty}: no such file"),

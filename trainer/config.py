@@ -18,6 +18,7 @@ from protos.errors import UserError
 from protos.query_inputs import RESERVED_NAMES
 from trainer.field_texts import field_texts
 from trainer.mappings import built, known
+from trainer.yaml_text import read_yaml, value_of
 
 PRESETS = pathlib.Path(__file__).with_name("presets")
 DEFAULT_PRESET = "default"
@@ -511,10 +512,7 @@ def load(preset_or_file: str, overrides: Mapping[str, Mapping[str, Any]] | None 
             f"configuration {preset_or_file!r} is neither a preset ({', '.join(preset_names())}) nor a .yaml file that"
             " exists"
         )
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    values = read_yaml(path) or {}
     if not isinstance(values, Mapping):
         raise UserError(f"{path}: holds {type(values).__name__}; expected sections with fields")
     merged = {section: dict(fields) if isinstance(fields, Mapping) else fields for section, fields in values.items()}
@@ -539,7 +537,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         for field in dataclasses.fields(current):
             text = f"{texts.get(field.name, '')} (default: {getattr(current, field.name)})"
             group.add_argument(
-                f"--{section.name}.{field.name}", type=yaml.safe_load, metavar="VALUE", help=text.replace("%", "%%")
+                f"--{section.name}.{field.name}", type=value_of, metavar="VALUE", help=text.replace("%", "%%")
             )
 
 

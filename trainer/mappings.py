@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from protos.errors import UserError
+
+# What YAML 1.1 takes for text: it wants a point in the mantissa and a sign in the exponent.
+_SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def built(kind: type, fields: Mapping[str, Any], at: str, place: str) -> Any:
@@ -46,8 +50,8 @@ def known(name: str, choices: Mapping[str, Any], what: str) -> None:
     if name in choices:
         return
     close = difflib.get_close_matches(str(name), choices, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UserError(f"{what} {name!r} is unknown{hint} It knows: {', '.join(choices)}")
+    hint = f"; did you mean {close[0]!r}? It" if close else "; it"
+    raise UserError(f"{what} {name!r} is unknown{hint} knows: {', '.join(choices)}")
 
 
 def typed(value: Any, kind: Any, place: str, at: str) -> Any:
@@ -69,6 +73,8 @@ def typed(value: Any, kind: Any, place: str, at: str) -> Any:
         return _typed_mapping(value, inner[1], place, at)
     if dataclasses.is_dataclass(kind):
         return _typed_fields(value, kind, place, at)
+    if kind is float and isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+        return float(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -94,5 +94,12 @@ def test_unknown_preset_names_the_choices():
 def test_broken_yaml_names_the_file(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("a: [")
-    with pytest.raises(UserError, match=r"broken.yaml: not valid YAML"):
+    with pytest.raises(UserError, match=r"broken.yaml: not valid YAML: line 1, column 5: expected the node content"):
+        configuration.load(str(path))
+
+
+def test_a_field_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("training: {epochs: 3}\ntokenizer: {dim: 8}\ntraining: {patience: 2}\n")
+    with pytest.raises(UserError, match=r"twice.yaml: .*line 3, column 1: 'training' is there twice"):
         configuration.load(str(path))

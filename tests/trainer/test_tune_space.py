@@ -13,7 +13,10 @@ from trainer.tune.space import SPACES, read_space
 WRONG = {
     "tokenizer.drop: {low: 0.1, high: 0.5}": r"field of section 'tokenizer' 'drop' is unknown; did you mean 'dropout'",
     "tokeniser.dim: {low: 1, high: 2}": r"section 'tokeniser' is unknown; did you mean 'tokenizer'",
-    "tokenizer: {low: 1, high: 2}": r"field of section 'tokenizer' '' is unknown",
+    "tokenizer: {low: 1, high: 2}": r"'tokenizer' is no field; expected SECTION.FIELD, as in tokenizer.dropout",
+    "training.learning_rate: {low: 0.1, high: .inf}": r"learning_rate: high is inf; expected a number that is finite",
+    "training.learning_rate: {low: 0.1, high: 0.2, step: .nan}": r"learning_rate: step is nan; expected a number",
+    "tokenizer.dim: {low: 1, high: 2}\ntokenizer.dim: {low: 3, high: 4}": r"line 2, column 1: 'tokenizer.dim' is",
     "tokenizer.dim: 64": r"tokenizer.dim is 64; expected \{low: \.\., high: \.\.\} or \{choices: \[\.\.\]\}",
     "tokenizer.dim: {low: 8}": r"tokenizer.dim has no 'high'",
     "tokenizer.dim: {low: 8, hihg: 9}": r"tokenizer.dim: 'hihg' is unknown; did you mean 'high'",
@@ -49,6 +52,11 @@ def space(tmp_path, text: str, base: Config | None = None):
 def test_what_cannot_be_searched_is_named(text, tmp_path):
     with pytest.raises(UserError, match=WRONG[text]):
         space(tmp_path, text)
+
+
+def test_powers_of_ten_are_numbers_however_they_are_written(tmp_path):
+    found = space(tmp_path, "training.learning_rate: {low: 1e-4, high: 1E-2, log: true}").fields
+    assert (found["training.learning_rate"].low, found["training.learning_rate"].high) == (0.0001, 0.01)
 
 
 def test_a_space_that_is_not_there_is_named(tmp_path):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import random
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from protos.errors import UserError
 from trainer.config import PRESETS, Config, from_mapping
 from trainer.mappings import known, typed
+from trainer.yaml_text import read_yaml
 
 SPACES = PRESETS / "spaces"
 # What would change the yardstick, and not the model: scores of such trials cannot be compared.
@@ -74,10 +75,7 @@ def read_space(path: pathlib.Path, base: Config) -> Space:
     """
     if not path.is_file():
         raise UserError(f"--space {path}: no such file; expected YAML with lines as in {_EXAMPLE}")
-    try:
-        written = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    written = read_yaml(path)
     if not isinstance(written, Mapping) or not written:
         raise UserError(f"{path}: holds {type(written).__name__}; expected fields, as in {_EXAMPLE}")
     space = Space({str(name): _distribution(str(name), values, str(path)) for name, values in written.items()})
@@ -104,6 +102,9 @@ def _distribution(name: str, written: Any, place: str) -> BaseDistribution:
 
 def _range(kind: type, ends: dict[str, Any], log: bool, at: str) -> BaseDistribution:
     low, high, step = ends["low"], ends["high"], ends.get("step")
+    for key, value in ends.items():
+        if not math.isfinite(value):
+            raise UserError(f"{at}: {key} is {value}; expected a number that is finite")
     if low >= high:
         raise UserError(f"{at}: low is {low} and high {high}; expected low below high")
     if step is not None and (log or step <= 0):
@@ -131,7 +132,9 @@ def _choices(written: Mapping[str, Any], kind: Any, place: str, at: str) -> Base
 
 def _kind(name: str, place: str) -> Any:
     """The type of a field that can be searched."""
-    section, _, field = name.partition(".")
+    section, dot, field = name.partition(".")
+    if not dot:
+        raise UserError(f"{place}: {name!r} is no field; expected SECTION.FIELD, as in {_EXAMPLE}")
     sections = typing.get_type_hints(Config)
     known(section, sections, f"{place}: section")
     fields = typing.get_type_hints(sections[section])

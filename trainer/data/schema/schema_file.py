@@ -8,11 +8,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from protos.errors import UserError
 from trainer.data.schema.spec import Schema
 from trainer.mappings import built, known
+from trainer.yaml_text import read_yaml
 
 _TAKEN = ("item_id", "removed")
 
@@ -27,10 +26,7 @@ def read_schema(path: str | os.PathLike[str]) -> Schema:
     if not path.is_file():
         found = "is a directory" if path.exists() else "does not exist"
         raise UserError(f"schema {path} {found}; `python -m trainer.data init FILES` writes one from your files")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    values = read_yaml(path)
     if not isinstance(values, Mapping) or "interactions" not in values:
         raise UserError(f"{path}: expected a section 'interactions' with files, user and item; see trainer.data init")
     schema = built(Schema, {name: _spelt_out(value) for name, value in values.items()}, "schema", str(path))
