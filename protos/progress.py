@@ -6,6 +6,7 @@ Not part of the client, which has no tqdm.
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -21,6 +22,8 @@ def silence() -> None:
     """Shows nothing from here on: for a process that is one of several, which would write over one another's bars."""
     global _silent
     _silent = True
+    # tqdm's own lock is a semaphore of the system, which a process that is ended would leave behind.
+    tqdm.set_lock(threading.RLock())
 
 
 def bar(total: int | None, label: str, unit: str, **more: Any) -> tqdm:
@@ -58,9 +61,10 @@ class _Lines:
     def write(self, text: str) -> None:
         """Writes what there is to be read of it."""
         line = text.strip()
-        if line and line != self._last:  # the end is drawn twice
+        done = line.partition(" gone, ")[0].rpartition(", ")[0]
+        if line and done != self._last:  # the end is drawn twice, and the second time some time may have gone
             self._stream.write(line + "\n")
-            self._last = line
+            self._last = done
 
     def flush(self) -> None:
         """Flushes the stream."""

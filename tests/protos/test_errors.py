@@ -183,3 +183,14 @@ while True: time.sleep(0.1)"""
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "done\n"
         assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(("argv", "said"), [("-m", "interrupted\n"), ("mine.py", "Traceback")])
+def test_an_interrupt_while_a_command_is_imported_is_a_line_and_a_library_leaves_hooks_alone(argv, said):
+    body = f"import sys; sys.argv[0] = {argv!r}; import protos; raise KeyboardInterrupt"
+    environment = {name: value for name, value in os.environ.items() if name != "SPARCODE_TRACEBACK"}
+    ended = subprocess.run(
+        [sys.executable, "-c", body], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == -signal.SIGINT  # what a shell calls 130
+    assert ended.stderr.startswith(said)

@@ -72,6 +72,17 @@ def test_a_log_has_no_cursor_to_move(monkeypatch):
     assert {line.partition(":")[0] for line in lines} == {"training", "scoring"}
 
 
+def test_the_end_is_told_once_however_late_it_is_closed(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
+    with progress.bar(1, "training", "epoch") as epochs:
+        time.sleep(0.05)
+        epochs.update()
+        time.sleep(1.1)
+    assert len(log.getvalue().splitlines()) == 1
+
+
 def test_a_silenced_process_shows_nothing(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
