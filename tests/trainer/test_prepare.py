@@ -32,6 +32,7 @@ event_lists = st.lists(st.tuples(ids, ids, st.integers(10**9, 10**9 + 9)), min_s
 # Five events of a user at one time, in an order that is none of their ids'; each of two items twice.
 TIES = [("u", item, 10**9) for item in "dacbdea"] + [("v", "d", 10**9 + 1), ("v", "a", 10**9)]
 COLUMNS = ("user", "item", "time")
+NAMED = {name: name for name in COLUMNS}
 
 
 def columns_of(events) -> dict:
@@ -100,6 +101,18 @@ def test_shards_depend_neither_on_workers_nor_on_how_the_log_is_cut_into_pieces(
     assert shards(tmp_path / "one") == shards(tmp_path / "two") == shards(tmp_path / "pieces")
 
 
+def test_files_of_any_file_system_and_name_are_prepared(tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    names = ["part 1.csv", "part[1].csv", "part1.csv", "part?.csv"]
+    for place, name in enumerate(names):
+        path = write(tmp_path / "log" / name, columns_of(walks(users=5, seed=place)))
+        fsspec.filesystem("memory").pipe_file(f"/prepare/log/{name}", path.read_bytes())
+    expected = split(load(write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log", **NAMED}})))
+    for number, files in enumerate(("memory://prepare/log/", "memory://prepare/log/part*")):
+        schema = write_schema(tmp_path / "other.yaml", {"interactions": {"files": files, **NAMED}})
+        same(prepared(schema, tmp_path / str(number), num_shards=2).sample(100), expected)
+
+
 def test_known_formats_are_prepared_too(tmp_path):
     source = "synthetic:users=40,items=50,interactions=900,seed=1"
     data = prepared(source, tmp_path / "out", num_shards=2)
@@ -155,8 +168,7 @@ def test_bad_rows_are_reported_as_by_load(tmp_path, row, caplog):
     rows = [*[tuple(map(str, event)) for event in walks(users=4)], tuple(map(str, row))]
     write(tmp_path / "log" / "a.csv", columns_of(rows[:20]))
     write(tmp_path / "log" / "b.csv", columns_of(rows[20:]))
-    named = {name: name for name in COLUMNS}
-    strict = write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log", **named}})
+    strict = write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log", **NAMED}})
     texts = []
     for attempt in (load, lambda schema: prepared(schema, tmp_path / "out")):
         with pytest.raises(UserError) as caught:
@@ -165,7 +177,7 @@ def test_bad_rows_are_reported_as_by_load(tmp_path, row, caplog):
     assert texts[0] == texts[1]
     assert "row 29" in texts[0]
     assert not (tmp_path / "out").exists()
-    loose = write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log", **named}, "max_bad_share": 0.1})
+    loose = write_schema(tmp_path / "own.yaml", {"interactions": {"files": "log", **NAMED}, "max_bad_share": 0.1})
     warnings = []
     for attempt in (load, lambda schema: prepared(schema, tmp_path / "out")):
         caplog.clear()

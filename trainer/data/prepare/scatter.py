@@ -14,6 +14,7 @@ from trainer.data.interactions import Interactions
 from trainer.data.prepare.hashing import buckets
 from trainer.data.prepare.tasks import Task, whole_file
 from trainer.data.schema.events import Events, SoundEvents, sound_events
+from trainer.data.schema.files import DataFile
 from trainer.data.schema.judge import judge_times
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import Report
@@ -44,9 +45,13 @@ class Scattered(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scatter(Task):
-    """Scatters one file; `source` names no other."""
+    """Scatters a file of a source.
+
+    It is given as it was found: by its name alone, it might be taken for a pattern, or sought in another file system.
+    """
 
     source: InteractionSource
+    file: DataFile
     max_bad_share: float
     num_partitions: int
 
@@ -57,7 +62,7 @@ class Scatter(Task):
           UserError: the file or a column cannot be read.
         """
         report = Report(self.max_bad_share, stop_at_once=True)
-        reader = SourceReader("interactions", self.source, report)
+        reader = SourceReader("interactions", self.source, report, [self.file])
         start = pathlib.Path(self.scratch) / f"piece-{self.number:06d}"
         return Scattered(write_pieces(_judged(reader), start, self.num_partitions), report)
 

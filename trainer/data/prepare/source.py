@@ -67,13 +67,7 @@ class SchemaSource:
         """
         source = self._schema.interactions
         tasks = [
-            Scatter(
-                scratch,
-                number,
-                dataclasses.replace(source, files=(file.label,), format=file.format),
-                self._schema.max_bad_share,
-                num_partitions,
-            )
+            Scatter(scratch, number, source, file, self._schema.max_bad_share, num_partitions)
             for number, file in enumerate(self._log.files)
         ]
         pieces: list[str] = []

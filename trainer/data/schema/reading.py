@@ -49,14 +49,21 @@ class SourceReader:
       place: `interactions`, `items` or `users`.
       source: to be read.
       report: gets the problems.
+      files: the source's; None if they are to be found.
 
     Raises:
       UserError: a file is not found.
     """
 
-    def __init__(self, place: str, source: InteractionSource | Table, report: Report) -> None:
+    def __init__(
+        self,
+        place: str,
+        source: InteractionSource | Table,
+        report: Report,
+        files: Sequence[DataFile] | None = None,
+    ) -> None:
         self.place, self.source, self.report = place, source, report
-        self.files: list[DataFile] = find_files(source.files, source.format, place)
+        self.files = find_files(source.files, source.format, place) if files is None else list(files)
         self._widths: dict[str, int] = {}
         report.rows.setdefault(place, 0)
         report.bad_rows.setdefault(place, 0)
