@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import pickle
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from trainer.data.prepare.vocabulary import ItemCounts
 from trainer.data.schema.events import Vocabulary, time_order
 from trainer.data.splits import METHODS, TRAIN
 
+_PIECES = "pieces.json"
+
 
 class Arranged(NamedTuple):
     """The events of a partition, and the part of the split that each is in."""
@@ -27,22 +30,20 @@ class Arranged(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Arrange(Task):
-    """Arranges the partition of its number.
+    """Arranges the partition of its number, of the pieces that `write_piece_names` has left.
 
     Attributes:
-      pieces: of all files, in the order of the log.
       method: of the split.
       capacity: distinct items that are counted exactly.
     """
 
-    pieces: tuple[str, ...]
     method: str
     capacity: int
 
     def do(self) -> None:
         """Writes the arranged events, and the counts of their training items."""
         counts = ItemCounts(self.capacity)
-        arranged = _arranged(self.pieces, self.number, self.method)
+        arranged = _arranged(_read_piece_names(self.scratch), self.number, self.method)
         if arranged is not None:
             made, parts = arranged
             found = np.bincount(made.items[parts == TRAIN], minlength=len(made.catalogue))
@@ -52,6 +53,15 @@ class Arrange(Task):
             temporary.write_bytes(pickle.dumps(arranged))
         with whole_file(counts_path(self.scratch, self.number)) as temporary:
             temporary.write_bytes(counts.to_bytes())
+
+
+def write_piece_names(scratch: str, pieces: Sequence[str]) -> None:
+    """Leaves the pieces of all files, in the order of the log, for `Arrange`: with the tasks they would go P times."""
+    (pathlib.Path(scratch) / _PIECES).write_text(json.dumps(pieces))
+
+
+def _read_piece_names(scratch: str) -> list[str]:
+    return json.loads((pathlib.Path(scratch) / _PIECES).read_text())
 
 
 def arranged_path(scratch: str, partition: int) -> pathlib.Path:

@@ -15,7 +15,7 @@ from protos.artifact import new_artifact, write_manifest
 from protos.beam.options import beam_options, quiet_beam
 from protos.errors import UserError
 from trainer.data.interactions import Items
-from trainer.data.prepare.arrange import Arrange, counts_path
+from trainer.data.prepare.arrange import Arrange, counts_path, write_piece_names
 from trainer.data.prepare.options import PrepareOptions, own_names
 from trainer.data.prepare.source import KnownSource, SchemaSource, source_of
 from trainer.data.prepare.tasks import run_tasks
@@ -68,8 +68,8 @@ def _prepare(
     def run(tasks: list) -> list:
         return run_tasks(tasks, runner, options.progress)
 
-    pieces = source.scatter(scratch, shards, run)
-    run([Arrange(scratch, shard, pieces, options.split, capacity) for shard in range(shards)])
+    write_piece_names(scratch, source.scatter(scratch, shards, run))
+    run([Arrange(scratch, shard, options.split, capacity) for shard in range(shards)])
     counts = (counts_path(scratch, shard).read_bytes() for shard in range(shards))
     catalogue = make_catalogue(counts, capacity, options.max_items, options.tail_buckets)
     _say(catalogue, options)
