@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from trainer.data.splits import UNKNOWN, EvaluationQueries, Split
 from trainer.exported_queries import SampleQueries
 from trainer.prepared_batches import PreparedBatches, PreparedWindows
 from trainer.split_data import SplitData
+from trainer.training_data import TrainingData
 
 # Users whose codes are observed where `data.indexed_users` does not say: their histories are in memory.
 _INDEXED_USERS = 10_000
@@ -101,6 +103,25 @@ class PreparedData:
             test=[rows[user.test :] for user, rows in zip(users, targets, strict=True)],
             declared=self.declared,
         )
+
+
+@contextlib.contextmanager
+def damage_named(data: TrainingData) -> Iterator[None]:
+    """In the block, a shard that turns out to be damaged is an error that names it; TensorFlow says where, not in what.
+
+    Raises:
+      UserError: a record of prepared data is not what was written.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        for path in data.prepared.paths if isinstance(data, PreparedData) else ():
+            try:
+                tf.data.TFRecordDataset(path).reduce(0, lambda count, _: count + 1)
+            except tf.errors.DataLossError as damage:
+                found = str(damage.message).partition("}} ")[2].partition(" [Op:")[0]
+                raise UserError(f"{path} is damaged ({found}); prepare the data again") from error
+        raise
 
 
 def _quotas(counts: Sequence[int], limit: int) -> list[int]:

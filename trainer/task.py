@@ -31,7 +31,7 @@ from trainer.late_interaction import LateInteraction
 from trainer.model import SparCode
 from trainer.origin import remember_data, remember_model
 from trainer.placement import Placement
-from trainer.prepared_data import PreparedData
+from trainer.prepared_data import PreparedData, damage_named
 from trainer.ranking import ModelRanker
 from trainer.sequence_model import SequenceModel
 from trainer.split_data import SplitData
@@ -118,8 +118,8 @@ def train(
     config = dataclasses.replace(config, features=config.features.filled(data.declared))
     if not data.counts().any():
         raise UserError("the training split has no interactions; every user has too few events")
-    _claim(job_dir, config, data, kind, placement)
     validation = data.validation(config)
+    _claim(job_dir, config, data, kind, placement)
     members, results = [], []
     for number in range(config.training.num_members):
         directory = member_directory(job_dir, number, config.training.num_members)
@@ -277,6 +277,11 @@ def _train_and_export(arguments: argparse.Namespace, config: Config, placement: 
     if placement.is_distributed:
         print(placement, flush=True)
     data = _read(arguments.data, config)
+    with damage_named(data):
+        _train_on(data, arguments, config, placement)
+
+
+def _train_on(data: TrainingData, arguments: argparse.Namespace, config: Config, placement: Placement) -> None:
     trained = train(data, config, arguments.job_dir, MODELS[arguments.model], placement=placement)
     if not placement.is_chief:
         return

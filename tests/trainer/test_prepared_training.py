@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from protos.errors import UserError
 from tests.support.models import small_config
 from tests.trainer.test_training import KilledError, KillIn
 from trainer import task
 from trainer.data.prepare.options import PrepareOptions
 from trainer.data.prepare.prepare import prepare
-from trainer.prepared_data import PreparedData
+from trainer.prepared_data import PreparedData, damage_named
 from trainer.two_tower import TwoTower
 
 SOURCE = "synthetic:users=60,items=40,interactions=900,seed=4"
@@ -48,3 +49,16 @@ def test_a_killed_run_on_prepared_data_ends_as_an_unbroken_one(tmp_path, monkeyp
     assert ends[0].keys() == ends[1].keys()
     for name, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
+
+
+def test_a_damaged_shard_is_named_and_what_else_is_damaged_is_not_taken_for_one(tmp_path):
+    data = PreparedData(prepare(PrepareOptions(SOURCE, tmp_path / "prepared", num_shards=2)))
+    path = pathlib.Path(data.prepared.paths[1])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    with pytest.raises(tf.errors.DataLossError), damage_named(data):
+        raise tf.errors.DataLossError(None, None, "a checkpoint")
+    path.write_bytes(content)
+    flags = ["--data", str(data.prepared.directory), "--job-dir", str(tmp_path / "run")]
+    with pytest.raises(UserError, match=r"users-00001-of-00002.tfrecord is damaged \(corrupted record at \d+\)"):
+        task.main(flags)

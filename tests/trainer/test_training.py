@@ -204,3 +204,4 @@ def test_users_too_short_to_validate_are_named(tmp_path):
     short = dataclasses.replace(split, validation=empty, test=empty)
     with pytest.raises(UserError, match="no user has the three events"):
         task.train(short, small_config(), tmp_path)
+    assert not list(tmp_path.iterdir())  # the same directory will do once there are more events
