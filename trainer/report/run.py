@@ -86,8 +86,10 @@ def open_run(job_dir: pathlib.Path, source: str | None, num_queries: int) -> Run
     if not (job_dir / "config.yaml").is_file():
         raise UserError(f"--job-dir {job_dir} has no config.yaml: it is no directory of trainer.task")
     config = configuration.load(str(job_dir / "config.yaml"))
-    origin = _origin(job_dir, source)
-    _require_finished(job_dir, config, origin.model)
+    # Runs that remember no model are of before: those that an index can be built from are the ones to be reported.
+    known = read_origin(job_dir) or Origin(SparCode.__name__)
+    _require_finished(job_dir, config, known.model)
+    origin = _with_data(known, job_dir, source)
     interactions = load(origin.data)
     parts = split(interactions, config.data.split)
     data = SplitData(parts)
@@ -102,9 +104,8 @@ def open_run(job_dir: pathlib.Path, source: str | None, num_queries: int) -> Run
     return Run(job_dir, origin.data, origin.model, config, interactions, parts, exported, ranker, sample, len(queries))
 
 
-def _origin(job_dir: pathlib.Path, source: str | None) -> Origin:
-    # Runs that remember no model are of before: those that an index can be built from are the ones to be reported.
-    found = read_origin(job_dir) or Origin(SparCode.__name__)
+def _with_data(found: Origin, job_dir: pathlib.Path, source: str | None) -> Origin:
+    """Where a run comes from, `source` over what it remembers."""
     if source is None and found.data is None:
         raise UserError(f"{job_dir} does not remember its data: it was not made by trainer.task; give --data")
     if source is None and is_prepared(found.data):
