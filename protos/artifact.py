@@ -90,8 +90,12 @@ def writing(path: pathlib.Path, only: tuple[int, ...] = ()) -> Iterator[None]:
 def write_whole(path: pathlib.Path, text: str) -> None:
     """Writes a file of text that others find whole, with what was there before, or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.rename(path)
+    try:
+        temporary.write_text(text)
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk has no room for half of it
+        raise
 
 
 def _sibling(target: pathlib.Path, role: str) -> pathlib.Path:

@@ -36,6 +36,11 @@ MISTAKES = [
     ("trainer/task.py", "--data synthetic --job-dir {out} --training.warm_start @x", "'@x' is no YAML; quote it"),
     ("trainer/tune/__main__.py", "--data /nowhere --output {out}", "data /nowhere does not exist"),
     ("trainer/tune/__main__.py", f"--data {SYNTHETIC} --output {{file}}", "cannot write {file}: File exists"),
+    (
+        "trainer/tune/__main__.py",
+        f"--data {SYNTHETIC} --output {{file}} --dry-run",
+        "--output {file} is a file; expected a directory",
+    ),
     ("trainer/tune/__main__.py", "--data synthetic --output {out} --space {empty}", "--space {empty}: no such file"),
     ("trainer/tune/__main__.py", "--data synthetic --output {out} --trials x", "--trials: invalid int value: 'x'"),
     (

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from protos.artifact import new_artifact, read_manifest, require_same_model, write_manifest
+from protos.artifact import new_artifact, read_manifest, require_same_model, write_manifest, write_whole
 from protos.errors import UserError
 
 FORMAT = "test.thing/1"
@@ -109,3 +109,10 @@ def test_a_manifest_can_be_elsewhere_in_the_artifact(artifact):
     assert read_manifest(artifact, FORMAT, "part/manifest.json")["extra"] == 7
     with pytest.raises(UserError, match=r"has no manifest\.json"):
         read_manifest(artifact, FORMAT)
+
+
+def test_a_text_that_cannot_take_its_place_leaves_nothing_of_itself(tmp_path):
+    (tmp_path / "page.html" / "in the way").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path / "page.html", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -90,7 +90,7 @@ def open_run(job_dir: pathlib.Path, source: str | None, num_queries: int) -> Run
     known = read_origin(job_dir) or Origin(SparCode.__name__)
     _require_finished(job_dir, config, known.model)
     origin = _with_data(known, job_dir, source)
-    interactions = load(origin.data)
+    interactions = _loaded(origin.data, remembered=source is None)
     parts = split(interactions, config.data.split)
     data = SplitData(parts)
     _require_same(job_dir, config, data, origin.data)
@@ -116,6 +116,14 @@ def _with_data(found: Origin, job_dir: pathlib.Path, source: str | None) -> Orig
     if found.model not in _KINDS:
         raise UserError(f"{job_dir} holds a {found.model}; there are reports of {', '.join(_KINDS)}")
     return found if source is None else found._replace(data=source)
+
+
+def _loaded(data: str, remembered: bool) -> Interactions:
+    try:
+        return load(data)
+    except UserError as error:
+        hint = " (what the run remembers; where the data has moved, --data says where it is now)" if remembered else ""
+        raise UserError(f"{error}{hint}") from error
 
 
 def _require_finished(job_dir: pathlib.Path, config: Config, kind: str) -> None:

@@ -57,8 +57,10 @@ class Store:
           defaults: what names stand for that came after the search that is here.
 
         Raises:
-          UserError: it was not; the message says what differs.
+          UserError: it was not; the message says what differs. Or the directory is a file.
         """
+        if self.directory.exists() and not self.directory.is_dir():
+            raise UserError(f"--output {self.directory} is a file; expected a directory")
         path = self.directory / _CLAIM
         if not path.exists():
             return

@@ -213,6 +213,8 @@ def test_what_cannot_be_reported_is_named_before_any_work(job_dir, data, tmp_pat
     shutil.copytree(job_dir, not_exported, ignore=shutil.ignore_patterns("export"))
     forgetful = tmp_path / "forgetful"
     shutil.copytree(job_dir, forgetful, ignore=shutil.ignore_patterns("origin.json"))
+    moved = shutil.copytree(job_dir, tmp_path / "moved")
+    (moved / "origin.json").write_text(json.dumps({"model": "SparCode", "data": str(tmp_path / "gone.csv")}))
     changed = shutil.copytree(data, tmp_path / "changed")
     lines = (changed / "ratings.csv").read_bytes().split(b"\r\n")
     (changed / "ratings.csv").write_bytes(b"\r\n".join([*lines[:-3], lines[-2], b""]))
@@ -224,6 +226,7 @@ def test_what_cannot_be_reported_is_named_before_any_work(job_dir, data, tmp_pat
         (["--job-dir", tmp_path], "has no config.yaml"),
         (["--job-dir", unfinished(job_dir, tmp_path / "unfinished")], "is not finished"),
         (["--job-dir", not_exported], "trained but not exported"),
+        (["--job-dir", moved], r"gone.csv.* does not exist.*where the data has moved, --data says where"),
         (["--job-dir", forgetful], "does not remember its data"),
         (["--job-dir", job_dir, "--data", other], r"3 items in training, the run in .* 40"),
         (["--job-dir", job_dir, "--data", changed], "other events"),
