@@ -34,6 +34,7 @@ def steps_in(job_dir: pathlib.Path) -> int:
     return 0 if latest is None else int(latest.rsplit("-", 1)[1])
 
 
+@pytest.mark.long
 def test_a_killed_worker_ends_the_others_and_all_go_on_together(tmp_path):
     command = ["trainer.task", "--strategy", "multi_worker", "--job-dir", str(tmp_path / "run"), *FLAGS]
     with workers.cluster(command, tmp_path / "first", worker=2) as processes:

@@ -37,7 +37,7 @@ def wait_until(happened: Callable[[], bool], chief, log: pathlib.Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_comes_back_and_nobody_else_starts_again(tmp_path):
     command = [
         "trainer.task",

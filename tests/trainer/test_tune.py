@@ -125,6 +125,7 @@ def test_test_events_are_not_even_in_memory(place):
     assert (place / "data" / "log.txt").read_text() != (place / "other" / "log.txt").read_text()
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on_and_other_test_events_change_nothing(place, searched):
     """Killed while two processes train, on data whose test events differ; then it goes on in one process."""
     output = place / "killed"
