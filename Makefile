@@ -8,11 +8,7 @@ UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile --qu
 	--python-version 3.11 $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-<<<<<<< Updated upstream
-.PHONY: help install demo test docs rehearse conformance flink k8s-tools lint format protos reference lock clean
-=======
-.PHONY: help install demo test rehearse conformance flink k8s-tools browser lint format protos reference lock clean
->>>>>>> Stashed changes
+.PHONY: help install demo test docs rehearse conformance flink k8s-tools browser lint format protos reference lock clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
