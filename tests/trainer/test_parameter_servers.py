@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -34,10 +35,10 @@ FLAGS = [
 ]
 
 
-def wait_until(happened: Callable[[], bool], chief, log: pathlib.Path) -> None:
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen, log: pathlib.Path) -> None:
     deadline = time.monotonic() + SECONDS
     while not happened():
-        assert chief.poll() is None, log.read_text()[-3000:]
+        assert process.poll() is None, log.read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -45,16 +46,9 @@ def wait_until(happened: Callable[[], bool], chief, log: pathlib.Path) -> None:
 @pytest.mark.long
 def test_a_killed_worker_comes_back_and_nobody_else_starts_again(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # it is TensorFlow that tells of a worker that is found
-    command = [
-        "trainer.task",
-        "--strategy",
-        "parameter_server",
-        "--rows-a-part",
-        "20",
-        "--job-dir",
-        str(tmp_path / "run"),
-    ]
-    with workers.cluster([*command, *FLAGS], tmp_path / "logs", chief=1, worker=2, ps=2) as processes:
+    command = ["trainer.task", "--strategy", "parameter_server", "--rows-a-part", "20", *FLAGS]
+    command += ["--job-dir", str(tmp_path / "run")]
+    with workers.cluster(command, tmp_path / "logs", chief=1, worker=2, ps=2) as processes:
         (chief,), (steady, victim), servers = processes["chief"], processes["worker"], processes["ps"]
         log = tmp_path / "logs" / "chief-0.log"
         wait_until(lambda: steps_in(tmp_path / "run") > 0, chief, log)
@@ -63,9 +57,8 @@ def test_a_killed_worker_comes_back_and_nobody_else_starts_again(tmp_path, monke
         wait_until(lambda: steps_in(tmp_path / "run") > reached, chief, log)
         again = workers.start(command, tmp_path / "again.log", processes.tasks["worker"][1])
         try:
-            wait_until(
-                lambda: "Creating sync eager service context" in (tmp_path / "again.log").read_text(), chief, log
-            )
+            found = "Creating sync eager service context"
+            wait_until(lambda: found in (tmp_path / "again.log").read_text(), again, tmp_path / "again.log")
             reached = steps_in(tmp_path / "run")
             wait_until(lambda: steps_in(tmp_path / "run") > reached, chief, log)
             os.kill(chief.pid, signal.SIGKILL)
