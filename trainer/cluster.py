@@ -111,9 +111,10 @@ def serve(task: Task) -> NoReturn:
     seen, missed = False, 0
     try:
         while missed < _PROBES:
-            time.sleep(1)
+            # At once: one that joins again may see no more of its coordinator than this.
             there = _answers(host, int(port))
             seen, missed = seen or there, missed + 1 if seen and not there else 0
+            time.sleep(1)
     except SystemExit as end:  # by a signal
         end_at_once(end.code)
     print(f"{task}: the coordinator has ended", flush=True)
