@@ -136,7 +136,10 @@ def test_who_reads_no_further_ends_the_command_quietly():
 )
 def test_a_signal_ends_it_as_an_error_would(number, code, said, tmp_path):
     """What is half made is removed, and other processes of the command end with it."""
+    # Where tests are run in the background, they and what they start are born deaf to Ctrl-C.
     body = """\
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(100,), daemon=True)
 child.start()
 with tempfile.TemporaryDirectory() as half_made:
@@ -175,7 +178,7 @@ def test_a_handler_of_the_command_has_the_time_it_takes():
     body = """\
 import protos.errors, signal
 protos.errors._PATIENCE_SECONDS = 0.2
-signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print("done", flush=True), os._exit(0)))
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), os.write(1, b"done\\n"), os._exit(0)))
 print("ready", flush=True)
 while True: time.sleep(0.1)"""
     with subprocess.Popen(script(body), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
