@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 from protos.artifact import write_whole
 from protos.errors import UserError
+from protos.lock import lock
 
 _ASKED, _PUBLISHED = "run.json", "published.json"
 
@@ -67,16 +67,11 @@ class Runs:
         """
         try:
             self._runs.mkdir(parents=True, exist_ok=True)
-            lock = (self._work_dir / "lock").open("w")
+            held = f"{self._work_dir}: another run is at work there; wait for it, or give another directory"
+            alone = lock(self._work_dir, f"--work_dir {held}")
         except OSError as error:
             raise UserError(f"--work_dir {self._work_dir} cannot be written: {error.strerror}") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"--work_dir {self._work_dir}: another run is at work there; wait for it, or give another directory"
-                ) from error
+        with alone:
             yield
 
     def take_up(self, asked: Mapping[str, Any], warm_start: bool) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import pathlib
 import shutil
@@ -15,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from protos.artifact import write_whole, writing
 from protos.errors import UserError
+from protos.lock import lock
 
 _CLAIM, _STUDY = "search.json", "search.db"
 _NAME = "search"
@@ -39,14 +39,9 @@ class Store:
         """
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-            lock = (self.directory / "lock").open("w")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"--output {self.directory}: another search is at work there; wait for it, or give another"
-                ) from error
+            held = f"--output {self.directory}: another search is at work there; wait for it, or give another"
+            alone = lock(self.directory, held)
+        with alone:
             yield
 
     def require_same(self, asked: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
