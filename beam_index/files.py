@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import uuid
 from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
+from protos import artifact
 from protos.errors import UserError
 
 RECORDS = ".tfrecord"
@@ -45,14 +45,11 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       UserError: the file cannot be written.
     """
-    temporary = path.with_name(f"{UNFINISHED}{path.name}.{uuid.uuid4().hex}")
     try:
-        yield temporary
-        temporary.rename(path)
+        with artifact.whole_file(path, UNFINISHED) as temporary:
+            yield temporary
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot write {path}: {_reason(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def discard_unfinished(directory: pathlib.Path) -> None:

@@ -15,6 +15,7 @@ import os
 import pathlib
 import shutil
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -85,6 +86,24 @@ def writing(path: pathlib.Path, only: tuple[int, ...] = ()) -> Iterator[None]:
         if only and error.errno not in only:
             raise
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path, prefix: str = ".") -> Iterator[pathlib.Path]:
+    """Yields a temporary name for a file that gets its own when the block ends without an error.
+
+    No two writers have the same name, so whoever does the same work again replaces the file by an equal one.
+
+    Args:
+      path: of the file.
+      prefix: what the temporary name begins with.
+    """
+    temporary = path.with_name(f"{prefix}{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-import os
 import pathlib
 import pickle
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from tqdm import tqdm
 
+from protos import artifact
 from protos.artifact import writing
 from protos.beam.options import user_errors
 from protos.errors import UserError
@@ -85,13 +84,8 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       UserError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with writing(path):
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path), artifact.whole_file(path) as temporary:
+        yield temporary
 
 
 @contextlib.contextmanager
