@@ -18,7 +18,6 @@ NOT_RUN = {
     "docker": "needs a Docker engine",
     "hosts": "needs machines, a bucket, a cluster or a search engine of one's own",
     "hours": "measures at full size; tests/benchmarks and tests/pipeline run the command at a small one",
-    "fragment": "part of a longer command",
 }
 _FENCE = re.compile(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import pathlib
@@ -34,10 +35,15 @@ def test_modules_and_flags_are_there(block: Block):
     for module in _MODULE.findall(block.text):
         if module.split(".")[0] != "apache_beam":
             assert importlib.util.find_spec(module), f"there is no module {module}"
-    written = "\n".join(path.read_text() for path in _SOURCES)
     for flag in re.findall(r"(?<=[\s\[])--([a-z][\w.-]*)", _of_python(block.text)):
         place = rf'"--{flag}"|class {flag.partition(".")[0]}config|^    {flag.partition(".")[2] or flag}: '
-        assert re.search(place, written, re.MULTILINE | re.IGNORECASE) or flag in _BEAMS, f"nothing takes --{flag}"
+        assert re.search(place, _written(), re.MULTILINE | re.IGNORECASE) or flag in _BEAMS, f"nothing takes --{flag}"
+
+
+@functools.cache
+def _written() -> str:
+    """All of the repository's Python."""
+    return "\n".join(path.read_text() for path in _SOURCES)
 
 
 # Options of Apache Beam and of its runners.
