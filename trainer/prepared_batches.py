@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data.prepared import BEGINS, ROWS, Prepared
+from trainer.data.prepared import BEGINS, EVENTS, ROWS, TRAITS, Prepared
 from trainer.layers.tokenizers import PADDING
 from trainer.windows import length_limits, windows_a_batch
 
@@ -23,6 +23,7 @@ _PIECE = 8192
 _PASSES_APART = 1 << 32  # in seeds, which are smaller
 _ENDLESS = np.iinfo(np.int64).max
 _FEATURES = {ROWS: tf.io.RaggedFeature(tf.int64), BEGINS: tf.io.FixedLenFeature([2], tf.int64)}
+_CONTEXT = {EVENTS: tf.io.RaggedFeature(tf.int64), TRAITS: tf.io.FixedLenFeature([], tf.int64)}
 
 
 class PreparedBatches:
@@ -34,6 +35,7 @@ class PreparedBatches:
 
     def __init__(self, prepared: Prepared, config: Config) -> None:
         self._paths, self._length = prepared.paths, config.data.max_history
+        self._with_context = bool(config.features.context)
         self._seed, self._block = config.training.seed, config.data.shuffled_windows
         self._limits = length_limits(self._length + 1)
         self._sizes = windows_a_batch(self._limits, config.training.batch_events)
@@ -44,7 +46,7 @@ class PreparedBatches:
         self.steps = int(sum(-(-counts // self._sizes)))
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
-        """The batches of a pass, each `[B, t]` int32 with t <= T + 1; every window is in one."""
+        """The batches of a pass, each `[B, t]` int32 with t <= T + 1 (or `[B, t, 3]`); every window is in one."""
         return self._pass(tf.constant(number, tf.int64)).as_numpy_iterator()
 
     def dataset(self, start_step: int) -> tf.data.Dataset:
@@ -55,7 +57,7 @@ class PreparedBatches:
     def _pass(self, number: tf.Tensor) -> tf.data.Dataset:
         """The batches of a pass; `number` is a scalar int64."""
         paths = tf.random.experimental.stateless_shuffle(tf.constant(self._paths), self._seed_of(number, 0))
-        windows = read_windows(tf.data.Dataset.from_tensor_slices(paths), self._length)
+        windows = read_windows(tf.data.Dataset.from_tensor_slices(paths), self._length, self._with_context)
         blocks = windows.rebatch(self._block).enumerate(1)
         shuffled = blocks.map(
             lambda block, rows: tf.random.experimental.stateless_shuffle(rows, self._seed_of(number, block))
@@ -69,7 +71,8 @@ class PreparedBatches:
         return tf.stack([tf.constant(self._seed, tf.int64) + number * _PASSES_APART, tf.cast(block, tf.int64)])
 
     def _class_of(self, window: tf.Tensor) -> tf.Tensor:
-        length = tf.math.count_nonzero(window != PADDING, dtype=tf.int32)
+        rows = window[:, 0] if self._with_context else window
+        length = tf.math.count_nonzero(rows != PADDING, dtype=tf.int32)
         return tf.searchsorted(tf.constant(self._limits), length[None], out_type=tf.int64)[0]
 
     def _batch(self, key: tf.Tensor, windows: tf.data.Dataset) -> tf.data.Dataset:
@@ -78,40 +81,51 @@ class PreparedBatches:
 
 
 class PreparedWindows:
-    """The windows once, in pieces `[W, T + 1]` int32; each iteration reads the shards again."""
+    """The windows once, in pieces `[W, T + 1]` int32 (or `[W, T + 1, 3]`); each iteration reads the shards again."""
 
-    def __init__(self, prepared: Prepared, max_history: int) -> None:
-        self._paths, self._length = prepared.paths, max_history
+    def __init__(self, prepared: Prepared, config: Config) -> None:
+        self._paths, self._length = prepared.paths, config.data.max_history
+        self._with_context = bool(config.features.context)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        windows = read_windows(tf.data.Dataset.from_tensor_slices(self._paths), self._length)
+        windows = read_windows(tf.data.Dataset.from_tensor_slices(self._paths), self._length, self._with_context)
         return windows.rebatch(_PIECE).as_numpy_iterator()
 
 
-def read_windows(paths: tf.data.Dataset, max_history: int) -> tf.data.Dataset:
-    """The training windows of shards as `training_windows` cuts them, several `[W, T + 1]` int32 at a time."""
+def read_windows(paths: tf.data.Dataset, max_history: int, with_context: bool = False) -> tf.data.Dataset:
+    """The training windows of shards as `training_windows` cuts them, several `[W, T + 1]` int32 at a time.
+
+    With context they are `[W, T + 1, 3]`, as `training_windows_with_context` has them.
+    """
     records = paths.interleave(
         tf.data.TFRecordDataset, cycle_length=_SHARDS_AT_ONCE, num_parallel_calls=2, deterministic=True
     )
-    return records.batch(_USERS_AT_ONCE).map(lambda batch: _windows_of(batch, max_history))
+    return records.batch(_USERS_AT_ONCE).map(lambda batch: _windows_of(batch, max_history, with_context))
 
 
-def _windows_of(records: tf.Tensor, max_history: int) -> tf.Tensor:
-    parsed = tf.io.parse_example(records, _FEATURES)
+def _windows_of(records: tf.Tensor, max_history: int, with_context: bool) -> tf.Tensor:
+    parsed = tf.io.parse_example(records, _FEATURES | _CONTEXT if with_context else _FEATURES)
     starts = tf.cast(parsed[ROWS].row_starts(), tf.int64)
-    return cut_windows(parsed[ROWS].values, starts, parsed[BEGINS][:, 0], max_history)
+    places, users = window_places(starts, parsed[BEGINS][:, 0], max_history)
+    rows = taken(parsed[ROWS].values, places)
+    if not with_context:
+        return rows
+    traits = tf.cast(tf.gather(parsed[TRAITS], users), tf.int32)
+    return tf.stack([rows, taken(parsed[EVENTS].values, places), tf.broadcast_to(traits[:, None], tf.shape(rows))], -1)
 
 
-def cut_windows(events: tf.Tensor, starts: tf.Tensor, lengths: tf.Tensor, max_history: int) -> tf.Tensor:
-    """Windows `[W, T + 1]` int32 of sequences, as `training_windows` cuts them.
+def window_places(starts: tf.Tensor, lengths: tf.Tensor, max_history: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Which events the windows of sequences hold, as `training_windows` cuts them, and whose each window is.
 
     A sequence of n events gives ceil(n / T) windows; the j-th from its end ends j T events before it.
 
     Args:
-      events: `[N]` int64 rows.
-      starts: `[U]` int64, where each sequence begins in them.
+      starts: `[U]` int64, where each sequence begins among all events.
       lengths: `[U]` int64.
       max_history: T.
+
+    Returns:
+      Places `[W, T + 1]` int64 among all events, -1 is padding, and owners `[W]`.
     """
     step = tf.constant(max_history, tf.int64)
     pieces = (lengths + step - 1) // step
@@ -119,8 +133,12 @@ def cut_windows(events: tf.Tensor, starts: tf.Tensor, lengths: tf.Tensor, max_hi
     numbers = tf.range(tf.reduce_sum(pieces)) - tf.repeat(tf.cumsum(pieces, exclusive=True), pieces)
     ends = tf.gather(starts + lengths, owners) - numbers * step
     places = ends[:, None] - tf.range(step + 1, 0, -1)
-    inside = places >= tf.gather(starts, owners)[:, None]
-    return tf.cast(tf.where(inside, tf.gather(events, tf.maximum(places, 0)), PADDING), tf.int32)
+    return tf.where(places >= tf.gather(starts, owners)[:, None], places, PADDING), owners
+
+
+def taken(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """int32 values `[N]` at these places; -1 at place -1."""
+    return tf.cast(tf.where(places >= 0, tf.gather(values, tf.maximum(places, 0)), PADDING), tf.int32)
 
 
 def window_lengths(lengths: Mapping[int, int], max_history: int) -> dict[int, int]:

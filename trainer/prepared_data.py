@@ -12,7 +12,7 @@ import tensorflow as tf
 from protos.errors import UserError
 from trainer.config import Config
 from trainer.data.features import FeatureColumns
-from trainer.data.prepared import BEGINS, ROWS, USER, Prepared
+from trainer.data.prepared import BEGINS, EVENTS, ROWS, TRAITS, USER, Prepared
 from trainer.data.splits import UNKNOWN, EvaluationQueries, Split
 from trainer.exported_queries import SampleQueries
 from trainer.prepared_batches import PreparedBatches, PreparedWindows
@@ -26,16 +26,20 @@ _FEATURES = {
     USER: tf.io.FixedLenFeature([], tf.string),
     ROWS: tf.io.RaggedFeature(tf.int64),
     BEGINS: tf.io.FixedLenFeature([2], tf.int64),
+    EVENTS: tf.io.RaggedFeature(tf.int64),
+    TRAITS: tf.io.FixedLenFeature([], tf.int64),
 }
 
 
 class _User(NamedTuple):
-    """A user's public id, rows of events, oldest first, and where validation and test begin in them."""
+    """A user's public id, rows of events and of their features, oldest first, where parts begin in them, and traits."""
 
     id: str
     rows: np.ndarray
+    events: np.ndarray
     validation: int
     test: int
+    traits: int
 
 
 class PreparedData:
@@ -43,14 +47,15 @@ class PreparedData:
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared, self.catalogue, self.declared = prepared, prepared.catalogue(), prepared.declared
+        self._columns = prepared.columns()
 
     def counts(self) -> np.ndarray:
         """`[I]` training events of each row of the catalogue."""
         return self.prepared.counts()
 
     def columns(self) -> FeatureColumns:
-        """Columns of items."""
-        return FeatureColumns(self.catalogue.columns())
+        """Columns of items, and of the distinct events and users."""
+        return self._columns
 
     def checksum(self, config: Config) -> str:
         """SHA-256 of the files."""
@@ -62,7 +67,7 @@ class PreparedData:
 
     def windows(self, config: Config) -> PreparedWindows:
         """The windows in pieces."""
-        return PreparedWindows(self.prepared, config.data.max_history)
+        return PreparedWindows(self.prepared, config)
 
     def validation(self, config: Config) -> EvaluationQueries:
         """The first users with validation events of every shard, whose order is that of a hash.
@@ -92,6 +97,7 @@ class PreparedData:
 
     def _split(self, users: Sequence[_User]) -> Split:
         num_items = len(self.catalogue) - self.prepared.tail_buckets
+        has_context = bool(self._columns.events or self._columns.users)
         targets = [np.where(user.rows < num_items, user.rows, UNKNOWN) for user in users]
         return Split(
             name=self.prepared.name,
@@ -101,7 +107,12 @@ class PreparedData:
             train=[user.rows[: user.validation] for user in users],
             validation=[rows[user.validation : user.test] for user, rows in zip(users, targets, strict=True)],
             test=[rows[user.test :] for user, rows in zip(users, targets, strict=True)],
+            train_events=[user.events[: user.validation] for user in users] if has_context else [],
+            validation_events=[user.events[user.validation : user.test] for user in users] if has_context else [],
+            event_features=self._columns.events,
+            user_features=self._columns.users,
             declared=self.declared,
+            user_entries=np.array([user.traits for user in users], np.int64) if has_context else None,
         )
 
 
@@ -139,12 +150,14 @@ def _first_users(path: str, limit: int, validating: bool) -> Iterator[_User]:
     found = 0
     for batch in tf.data.TFRecordDataset(path).batch(_USERS_AT_ONCE) if limit else ():
         parsed = tf.io.parse_example(batch, _FEATURES)
-        rows = np.split(parsed[ROWS].values.numpy().astype(np.int32), parsed[ROWS].row_splits.numpy()[1:-1])
-        for user, events, (validation, test) in zip(
-            parsed[USER].numpy(), rows, parsed[BEGINS].numpy().tolist(), strict=True
-        ):
+        rows, events = (
+            np.split(parsed[name].values.numpy().astype(np.int32), parsed[name].row_splits.numpy()[1:-1])
+            for name in (ROWS, EVENTS)
+        )
+        whole = (parsed[name].numpy().tolist() for name in (USER, BEGINS, TRAITS))
+        for of_rows, of_events, user, (validation, test), traits in zip(rows, events, *whole, strict=True):
             if found < limit and (not validating or validation < test):
                 found += 1
-                yield _User(user.decode(), events, validation, test)
+                yield _User(user.decode(), of_rows, of_events, validation, test, traits)
         if found == limit:
             return

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from trainer.config import Config
-from trainer.data.features import NO_COLUMNS, Columns, FeatureColumns, take
+from trainer.data.features import NO_COLUMNS, Columns, FeatureColumns
 from trainer.data.histories import Histories
 from trainer.data.prepared import REMOVED
 from trainer.features import FeatureTable, RowFeatures, fit_features
@@ -108,10 +108,9 @@ class SequenceModel(tfrs.Model):
             initializer=tf.keras.initializers.RandomNormal(stddev=dim**-0.5, seed=config.training.seed),
         )
         self.item_bias = self.add_weight(name="item_bias", shape=(self.num_items,), initializer="zeros")
-        self.item_features = self._row_features("items", columns.items, columns.items)
-        training_events = take(columns.events, columns.training_events)
-        self.event_features = self._row_features("events", columns.events, training_events)
-        self.user_features = self._row_features("users", columns.users, columns.users)
+        self.item_features = self._row_features("items", columns.items)
+        self.event_features = self._row_features("events", columns.events, columns.event_counts)
+        self.user_features = self._row_features("users", columns.users, columns.user_counts)
         with precision.computing_in(config.training.mixed_precision):
             self.tokenizer = make_tokenizer(config.tokenizer, config.data.max_history, self.num_vectors)
         self.task = SampledSoftmax(config.loss)
@@ -126,12 +125,12 @@ class SequenceModel(tfrs.Model):
         self.loss_metric = tf.keras.metrics.Mean("mean_loss")
         self._counts = item_counts[: self.num_targets].astype(np.float32)
 
-    def _row_features(self, place: str, columns: Columns, training: Columns) -> RowFeatures | None:
-        """The layer of the features declared in a place, fitted on columns of training; None where there are none."""
+    def _row_features(self, place: str, columns: Columns, counts: np.ndarray | None = None) -> RowFeatures | None:
+        """The layer of the features declared in a place, fitted on what occurs in training; None where none are."""
         declared = getattr(self.config.features, place)
         if not declared:
             return None
-        fitted = fit_features(training, declared, place)
+        fitted = fit_features(columns, declared, place, counts)
         # Items are scored again when served; events and users of the data are of no use then.
         table = FeatureTable(fitted.encode(columns), saved=place == "items")
         return RowFeatures(fitted, table, self.config.tokenizer.dim, self.config.training.seed)

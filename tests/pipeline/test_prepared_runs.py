@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pipeline.steps import build_index, export_servable, served
 from protos.errors import UserError
+from tests.trainer.test_prepared_context import schema_of
 from trainer import task
 from trainer.data.__main__ import main as data_command
 from trainer.data.prepared import read_prepared
@@ -96,3 +97,25 @@ def test_other_data_or_another_split_is_refused(run, tmp_path):
         task.main(["--data", str(tmp_path / "other"), "--job-dir", str(run), *flat])
     with pytest.raises(UserError, match=r"prepared with --split chronological, and data\.split is 'leave_last_out'"):
         task.main(["--data", str(run / "prepared"), "--job-dir", str(run), "--data.split", "leave_last_out"])
+
+
+def test_features_of_events_and_users_are_trained_on_and_asked_for(tmp_path):
+    data_command(
+        ["prepare", "--data", str(schema_of(tmp_path)), "--output", str(tmp_path / "prepared"), "--num_shards", "2"]
+    )
+    flags = {**TINY, "training.epochs": 2, "quantizer.warmup_epochs": 1}
+    flat = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    task.main(["--data", str(tmp_path / "prepared"), "--job-dir", str(tmp_path), *flat])
+    queries = pq.read_table(tmp_path / "export" / "queries.parquet")
+    assert set(queries.column_names) == {
+        *("history", "relevant", "device", "tags", "price", "score", "weight", "land", "face", "job")
+    }
+    assert [len(each) for each in queries["price"].to_pylist()] == [
+        len(each) for each in queries["history"].to_pylist()
+    ]
+    assert set(queries["land"].to_pylist()) == {"DE", "FR", None}
+    build_index(tmp_path / "export", tmp_path / "index", ["--quality_queries", "0"])
+    export_servable(tmp_path / "export", tmp_path / "index", tmp_path / "base", "completed")
+    parts = PreparedData(read_prepared(tmp_path / "prepared")).sample(20)
+    with served(tmp_path / "base", parts) as ranker:
+        assert (ranker(parts.known_histories(), 5)[:, 0] >= 0).all()

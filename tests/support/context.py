@@ -38,7 +38,7 @@ COLUMNS = FeatureColumns(
         "age": pa.array([30.0, None, 41.0, 70.0]),
         "face": _vectors(USERS),
     },
-    training_events=np.arange(20),
+    event_counts=np.repeat([1, 0], [20, EVENTS - 20]),
 )
 DECLARED = {
     "events": [

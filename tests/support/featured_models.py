@@ -37,7 +37,6 @@ def columns() -> FeatureColumns:
             "image": pa.array(list(vectors), pa.list_(pa.float32())),
         },
         users={"job": pa.array(["cook", "clerk", "cook", None]), "likes": pa.array([["x"], [], ["x", "y"], None])},
-        training_events=np.arange(12),
     )
 
 

@@ -58,7 +58,8 @@ def test_a_split_leads_to_the_columns_of_every_event():
     parts = split(build_interactions("made", Events(Coded.of(users), Coded.of(items), noise, features=columns), {}))
     of = parts.event_features["of"].to_pylist()
     known = parts.columns()
-    assert len(known.training_events) == sum(map(len, parts.train))
+    assert known.event_counts.sum() == sum(map(len, parts.train))
+    assert set(known.event_counts.tolist()) == {0, 1}
     for part in ("validation", "test"):
         queries = parts.queries(part).take(np.array([3, 0]))
         assert queries.histories.users.tolist() == queries.users.tolist()
@@ -74,7 +75,7 @@ def test_slices_of_histories_keep_their_keys():
 
 
 def test_encoders_are_fitted_on_training_events_only():
-    columns = FeatureColumns(events={"device": pa.array(["a", "b", "new"])}, training_events=np.array([0, 1]))
+    columns = FeatureColumns(events={"device": pa.array(["a", "b", "new"])}, event_counts=np.array([1, 1, 0]))
     declared = {"events": [{"name": "device", "kind": "category"}]}
     model = SparCode(configuration(declared), np.ones(ITEMS, np.int64), columns=columns)
     assert model.event_features.sum.parts[0].table.shape[0] == 3

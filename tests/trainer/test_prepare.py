@@ -193,18 +193,6 @@ def test_a_column_that_is_missing_is_named(tmp_path):
     assert list(tmp_path.glob("*out*")) == []
 
 
-def test_features_of_events_and_users_are_refused_or_left_out(tmp_path):
-    write(tmp_path / "users.csv", {"id": ["u1"], "land": ["DE"]})
-    users = {"files": "users.csv", "id": "id", "features": [{"name": "land", "kind": "category"}]}
-    schema = schema_of(tmp_path, walks(users=3), users=users)
-    with pytest.raises(UserError, match=r"own\.yaml: feature 'land' is one of events or users.*--no_context"):
-        prepared(schema, tmp_path / "out")
-    main(["prepare", "--data", str(schema), "--output", str(tmp_path / "out"), "--no_context", "--num_shards", "1"])
-    data = PreparedData(read_prepared(tmp_path / "out"))
-    same(data.sample(100), split(load(schema)))
-    assert not data.declared.context
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

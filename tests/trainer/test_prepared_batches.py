@@ -16,7 +16,7 @@ from trainer.data import load, split
 from trainer.data.prepare.options import PrepareOptions
 from trainer.data.prepare.prepare import prepare
 from trainer.data.prepared import Prepared
-from trainer.prepared_batches import PreparedBatches, PreparedWindows, cut_windows, window_lengths
+from trainer.prepared_batches import PreparedBatches, PreparedWindows, taken, window_lengths, window_places
 from trainer.windows import WindowBatches, training_windows
 
 SOURCE = "synthetic:users=150,items=60,interactions=3000,seed=4"
@@ -51,9 +51,12 @@ def test_windows_are_cut_as_in_memory(rows, max_history):
     lengths = np.array([len(events) for events in rows], np.int64)
     starts = np.cumsum(lengths) - lengths
     flat = np.array(list(itertools.chain(*rows)), np.int64)
-    found = cut_windows(tf.constant(flat), tf.constant(starts), tf.constant(lengths), max_history).numpy()
+    places, users = window_places(tf.constant(starts), tf.constant(lengths), max_history)
+    found = taken(tf.constant(flat), places).numpy()
     expected = training_windows([np.array(events, np.int32) for events in rows], max_history)
     assert found.tolist() == expected.tolist()
+    owners = [np.full(len(events), user, np.int32) for user, events in enumerate(rows)]
+    assert users.numpy().tolist() == training_windows(owners, max_history).max(axis=1, initial=-1).tolist()
     known = window_lengths(collections.Counter(lengths.tolist()), max_history)
     assert collections.Counter(known) == collections.Counter(map(sum, (expected >= 0).tolist()))
 
@@ -71,7 +74,7 @@ def test_a_pass_has_every_window_once_and_the_batches_of_memory(prepared, window
 
 def test_pieces_for_the_memory_have_every_window_once_each_time(prepared, windows, monkeypatch):
     monkeypatch.setattr("trainer.prepared_batches._PIECE", 40)
-    pieces = PreparedWindows(prepared, 6)
+    pieces = PreparedWindows(prepared, small_config(data={"max_history": 6}))
     for _ in range(2):
         found = list(pieces)
         assert len(found) > 3

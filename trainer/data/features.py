@@ -27,15 +27,17 @@ class FeatureColumns(NamedTuple):
 
     Attributes:
       items: columns of the catalogue.
-      events: columns of all events.
-      users: columns of all users.
-      training_events: entries of the event columns that training may learn from.
+      events: columns of events, an entry for each or for each distinct one.
+      users: columns of users, alike.
+      event_counts: how many training events each entry of the event columns is of; encoders are fitted on those only.
+      user_counts: how many users each entry of the user columns is of; None: one.
     """
 
     items: Columns = NONE
     events: Columns = NONE
     users: Columns = NONE
-    training_events: np.ndarray = np.zeros(0, np.int64)
+    event_counts: np.ndarray | None = None
+    user_counts: np.ndarray | None = None
 
 
 NO_COLUMNS = FeatureColumns()

@@ -6,6 +6,8 @@ A record is a tf.train.Example of one user:
     rows    int64 list: the catalogue's row of each event, oldest first; -1 is an item outside the catalogue
     times   int64 list: seconds since 1970, or positions where the source has no times
     begins  int64 list of two: the first of the validation events in `rows`, and the first of the test events
+    events  int64 list: which of the distinct rows of event features each event has
+    traits  int64, which of the distinct rows of user features the user has
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ import pyarrow.parquet as pq
 
 from protos.artifact import MANIFEST, read_manifest
 from trainer.config import FeatureConfig, FeaturesConfig
+from trainer.data.features import NONE, Columns, FeatureColumns
 from trainer.data.interactions import Items
 
-FORMAT = "sparcode.prepared/1"
-USER, ROWS, TIMES, BEGINS = "user", "rows", "times", "begins"
+FORMAT = "sparcode.prepared/2"
+USER, ROWS, TIMES, BEGINS, EVENTS, TRAITS = "user", "rows", "times", "begins", "events", "traits"
 CATALOGUE, COUNTS = "items.parquet", "item_counts.npy"
+# The distinct rows of features, and how many training events or users have each.
+EVENT_FEATURES, USER_FEATURES = "event_features", "user_features"
 REMOVED = "removed"
 _OWN = ("item_id", "title", "genres")
 
@@ -104,10 +109,16 @@ class Prepared:
         """`[I]` training events of each row of the catalogue."""
         return np.load(self.directory / COUNTS)
 
+    def columns(self) -> FeatureColumns:
+        """Columns of items, and of the distinct events and users."""
+        (events, event_counts), (users, user_counts) = (
+            _read_features(self.directory, name) for name in (EVENT_FEATURES, USER_FEATURES)
+        )
+        return FeatureColumns(self.catalogue().columns(), events, users, event_counts, user_counts)
+
     def catalogue(self) -> Items:
         """The items by row; those that buckets stand for, last, are marked in the column `removed`."""
-        found = pq.read_table(self.directory / CATALOGUE)
-        columns = {name: found[name].combine_chunks() for name in found.column_names}
+        columns = _read_columns(self.directory / CATALOGUE)
         ids, titles, genres = (columns.pop(name).to_pylist() for name in _OWN)
         return Items(tuple(ids), tuple(titles), tuple(map(tuple, genres)), columns)
 
@@ -160,6 +171,23 @@ def write_catalogue(directory: pathlib.Path, catalogue: Items, counts: np.ndarra
     """Writes the items by row and their counts."""
     pq.write_table(pa.table(catalogue.columns()), directory / CATALOGUE)
     np.save(directory / COUNTS, counts)
+
+
+def write_features(directory: pathlib.Path, name: str, columns: Columns, counts: np.ndarray) -> None:
+    """Writes distinct rows of features and their counts; a table without columns is none."""
+    if columns:
+        pq.write_table(pa.table(dict(columns)), directory / f"{name}.parquet")
+        np.save(directory / f"{name}_counts.npy", counts)
+
+
+def _read_features(directory: pathlib.Path, name: str) -> tuple[Columns, np.ndarray | None]:
+    path = directory / f"{name}.parquet"
+    return (_read_columns(path), np.load(directory / f"{name}_counts.npy")) if path.exists() else (NONE, None)
+
+
+def _read_columns(path: pathlib.Path) -> dict[str, pa.Array]:
+    found = pq.read_table(path)
+    return {name: found[name].combine_chunks() for name in found.column_names}
 
 
 def _shard(fields: Mapping[str, Any]) -> ShardCounts:

@@ -75,9 +75,10 @@ class Split:
       test: like validation.
       train_events: arrays like those of train, of entries of the event columns; empty where there are none.
       validation_events: like train_events.
-      event_features: columns of all events.
-      user_features: columns of the U users.
+      event_features: columns of all events, or of distinct ones.
+      user_features: columns of the U users, or of distinct ones.
       declared: the features that the data itself declares.
+      user_entries: `[U]` entries of the user columns; None: each user's own number.
     """
 
     name: str
@@ -92,11 +93,14 @@ class Split:
     event_features: Columns = dataclasses.field(default_factory=dict)
     user_features: Columns = dataclasses.field(default_factory=dict)
     declared: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
+    user_entries: np.ndarray | None = None
 
     def columns(self) -> FeatureColumns:
         """All that is known beside ids, and which events are for training."""
-        trained = np.concatenate(self.train_events) if self.train_events else np.zeros(0, np.int64)
-        return FeatureColumns(self.catalogue.columns(), self.event_features, self.user_features, trained)
+        trained = np.concatenate([np.zeros(0, np.int64), *self.train_events])
+        entries = max(map(len, self.event_features.values()), default=0)
+        counts = np.bincount(trained, minlength=entries) if entries else None
+        return FeatureColumns(self.catalogue.columns(), self.event_features, self.user_features, counts)
 
     def training_histories(self) -> Histories:
         """The training events of every user, with the keys to their columns."""
@@ -109,7 +113,8 @@ class Split:
         return self._of_users(_joined(self.train, self.validation, known), events)
 
     def _of_users(self, rows: Sequences, events: Sequences) -> Histories:
-        return Histories(rows, events, np.arange(len(rows))) if events else Histories.of(rows)
+        users = np.arange(len(rows)) if self.user_entries is None else self.user_entries
+        return Histories(rows, events, users) if events else Histories.of(rows)
 
     def queries(self, part: Literal["validation", "test"]) -> EvaluationQueries:
         """The queries of a part: its events are the targets, all known events before it the history."""

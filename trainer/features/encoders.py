@@ -3,6 +3,7 @@
 An encoder turns raw values (trainer/features/raw.py) of N rows into a bag of buckets a row (a ragged
 `[N, None]` int32, whose embeddings are averaged) or into numbers (`[N, W]` float32, which are projected).
 Bucket 0 is for values that training did not know. What is missing is an empty bag, or zeros.
+`fit` takes, beside the raw values, how often each of the N rows occurs, at least once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from trainer.features.raw import Raw
 Encoded = tf.Tensor | tf.RaggedTensor
 
 _EXTREME = 5.0  # standard deviations; a number beyond them counts as this far away
+
+
+def _quantiles(values: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The quantiles of values that occur `counts` times each, as np.quantile interpolates them."""
+    order = np.argsort(values)
+    values, ends = values[order], np.cumsum(counts[order])
+    places = shares * (ends[-1] - 1)
+    below = np.floor(places)
+    low, high = (values[np.searchsorted(ends, place, side="right")] for place in (below, np.ceil(places)))
+    return low + (high - low) * (places - below)
 
 
 def _bag(buckets: tf.Tensor, present: tf.Tensor) -> tf.RaggedTensor:
@@ -40,11 +51,13 @@ class CategoryEncoder(tf.Module):
         self._table = tf.lookup.StaticHashTable(entries, default_value=0)
 
     @classmethod
-    def fit(cls, values: Raw, feature: FeatureConfig) -> CategoryEncoder:
+    def fit(cls, values: Raw, feature: FeatureConfig, counts: np.ndarray) -> CategoryEncoder:
         """A vocabulary of the values of at least `min_count` occurrences."""
-        flat = values.flat_values if isinstance(values, tf.RaggedTensor) else values
-        found, counts = np.unique(flat.numpy().astype(bytes), return_counts=True)
-        return cls(found[(counts >= feature.min_count) & (found != b"")])
+        if isinstance(values, tf.RaggedTensor):
+            values, counts = values.flat_values, np.repeat(counts, values.row_lengths().numpy())
+        found, places = np.unique(values.numpy().astype(bytes), return_inverse=True)
+        occurrences = np.bincount(places, counts, len(found))
+        return cls(found[(occurrences >= feature.min_count) & (found != b"")])
 
     def encode(self, values: Raw) -> tf.RaggedTensor:
         """Strings `[N]` or `[N, None]` to bags of buckets; the empty string is a missing value."""
@@ -68,7 +81,7 @@ class TextEncoder(tf.Module):
         self._hash_buckets, self._ngrams = hash_buckets, ngrams
 
     @classmethod
-    def fit(cls, values: Raw, feature: FeatureConfig) -> TextEncoder:
+    def fit(cls, values: Raw, feature: FeatureConfig, counts: np.ndarray) -> TextEncoder:
         """Nothing is learnt from the data."""
         return cls(feature.hash_buckets, feature.ngrams)
 
@@ -99,14 +112,18 @@ class NumberEncoder(tf.Module):
         self._mean, self._deviation = mean, deviation
 
     @classmethod
-    def fit(cls, values: Raw, feature: FeatureConfig) -> NumberEncoder | BinEncoder:
+    def fit(cls, values: Raw, feature: FeatureConfig, counts: np.ndarray) -> NumberEncoder | BinEncoder:
         """The mean and deviation, or quantiles where the feature asks for bins."""
-        known = values.numpy()
-        known = known[np.isfinite(known)].astype(np.float64)
+        finite = np.isfinite(values.numpy())
+        known, counts = values.numpy()[finite].astype(np.float64), counts[finite]
         if feature.bins:
             shares = np.arange(1, feature.bins) / feature.bins
-            return BinEncoder(np.unique(np.quantile(known, shares)) if len(known) else np.zeros(0))
-        return cls(float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(0.0, 1.0)
+            return BinEncoder(np.unique(_quantiles(known, counts, shares)) if len(known) else np.zeros(0))
+        if not len(known):
+            return cls(0.0, 1.0)
+        mean = np.average(known, weights=counts)
+        variance = np.average((known - mean) ** 2, weights=counts) if np.ptp(known) else 1.0
+        return cls(float(mean), float(variance) ** 0.5)
 
     def encode(self, values: tf.Tensor) -> tf.Tensor:
         """Numbers `[N]`, nan where missing, to `[N, 2]`."""
@@ -147,11 +164,12 @@ class VectorEncoder(tf.Module):
         self._feature, self._scale = feature, scale
 
     @classmethod
-    def fit(cls, values: Raw, feature: FeatureConfig) -> VectorEncoder:
+    def fit(cls, values: Raw, feature: FeatureConfig, counts: np.ndarray) -> VectorEncoder:
         """The width and the mean length."""
         lengths = np.linalg.norm(values.numpy(), axis=1)
-        lengths = lengths[np.isfinite(lengths)]
-        return cls(feature, int(values.shape[1]), float(lengths.mean()) or 1.0 if len(lengths) else 1.0)
+        finite = np.isfinite(lengths)
+        mean = np.average(lengths[finite], weights=counts[finite]) if finite.any() else 0.0
+        return cls(feature, int(values.shape[1]), float(mean) or 1.0)
 
     def encode(self, values: tf.Tensor) -> tf.Tensor:
         """Vectors `[N, W]` to `[N, W]`; zeros where a vector is missing or holds a nan.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from protos.errors import UserError
 from trainer.config import FeatureConfig
-from trainer.data.features import Columns
+from trainer.data.features import Columns, take
 from trainer.features.encoders import ENCODERS, Encoded, Encoder
 from trainer.features.raw import Raw, raw_values
 
@@ -39,15 +41,31 @@ class FittedFeatures:
         return [encoder.encode(values) for encoder, values in zip(self.encoders, raw, strict=True)]
 
 
-def fit_features(columns: Columns, declared: Sequence[FeatureConfig], place: str) -> FittedFeatures:
+def fit_features(
+    columns: Columns, declared: Sequence[FeatureConfig], place: str, counts: np.ndarray | None = None
+) -> FittedFeatures:
     """Fits features on training data.
+
+    Args:
+      columns: of N rows.
+      declared: the features.
+      place: what they are features of, for errors.
+      counts: `[N]` how often each row occurs; those that do not are left out. None: once each.
 
     Raises:
       UserError: a column is not there, or not of its kind.
     """
+    if counts is not None:
+        occurring = np.flatnonzero(counts)
+        columns, counts = take(columns, occurring), counts[occurring]
     raw = _raw(columns, declared, place)
-    encoders = [ENCODERS[feature.kind].fit(values, feature) for feature, values in zip(declared, raw, strict=True)]
+    encoders = [_fit(feature, values, counts) for feature, values in zip(declared, raw, strict=True)]
     return FittedFeatures(place, declared, encoders)
+
+
+def _fit(feature: FeatureConfig, values: Raw, counts: np.ndarray | None) -> Encoder:
+    once = np.ones(values.shape[0], np.int64)
+    return ENCODERS[feature.kind].fit(values, feature, once if counts is None else counts)
 
 
 def _raw(columns: Columns, declared: Sequence[FeatureConfig], place: str) -> list[Raw]:

@@ -41,8 +41,8 @@ examples:
 class PrepareOptions:
     """The preparation's own options; see --help.
 
-    `num_shards` is None where the size of the files decides. With `context`, features of events and users that the
-    data declares are an error, since records do not hold them; without, they are left out.
+    `num_shards` is None where the size of the files decides. Without `context`, features of events and users are left
+    out.
     """
 
     data: str
@@ -51,13 +51,14 @@ class PrepareOptions:
     max_items: int = 1_000_000
     tail_buckets: int = 0
     num_shards: int | None = None
+    max_distinct: int = 1_000_000
     context: bool = True
     progress: bool = False
 
     def __post_init__(self) -> None:
         for name, least, most in (
             *(("max_items", 1, _MOST), ("tail_buckets", 0, _MOST)),
-            *(("num_shards", 1, MAX_SHARDS),),
+            *(("num_shards", 1, MAX_SHARDS), ("max_distinct", 1, _MOST)),
         ):
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -97,11 +98,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--num_shards", type=int, metavar="N", help="files of records; memory holds one (default: by the size of files)"
     )
     parser.add_argument(
+        "--max_distinct",
+        type=int,
+        default=defaults.max_distinct,
+        metavar="N",
+        help="distinct rows that the features of events may make, and those of users: the model holds each of them, and"
+        " more are an error (default: %(default)s)",
+    )
+    parser.add_argument(
         "--no_context",
         dest="context",
         action="store_false",
-        help="leave out the features of events and users that a schema declares: records do not hold them, and without"
-        " this flag they are an error. Features of items are kept",
+        help="leave out the features of events and users; those of items are kept",
     )
     parser.add_argument(
         "--progress",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import pickle
 import shutil
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -15,20 +15,24 @@ from protos.artifact import new_artifact, write_manifest
 from protos.beam.options import beam_options, quiet_beam
 from protos.errors import UserError
 from trainer.data.interactions import Items
-from trainer.data.prepare.arrange import Arrange, counts_path, write_piece_names
+from trainer.data.prepare.arrange import PLACES, Arrange, counts_path, distinct_path, write_piece_names
+from trainer.data.prepare.distinct import DistinctRows, joined_rows, read_rows, require_kinds
 from trainer.data.prepare.options import PrepareOptions, own_names
 from trainer.data.prepare.source import KnownSource, SchemaSource, source_of
 from trainer.data.prepare.tasks import run_tasks
 from trainer.data.prepare.vocabulary import Catalogue, make_catalogue
-from trainer.data.prepare.write import Write, row_counts_path, write_ids
+from trainer.data.prepare.write import Numbers, Write, numbers_path, read_counts, write_ids
 from trainer.data.prepared import (
+    EVENT_FEATURES,
     FORMAT,
     REMOVED,
+    USER_FEATURES,
     Prepared,
     is_prepared,
     manifest_fields,
     read_prepared,
     write_catalogue,
+    write_features,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -69,16 +73,35 @@ def _prepare(
         return run_tasks(tasks, runner, options.progress)
 
     write_piece_names(scratch, source.scatter(scratch, shards, run))
-    run([Arrange(scratch, shard, options.split, capacity) for shard in range(shards)])
+    source.judge_users(run([Arrange(scratch, shard, options.split, capacity) for shard in range(shards)]))
+    events, users = _distinct(source, scratch, shards, options.max_distinct)
     counts = (counts_path(scratch, shard).read_bytes() for shard in range(shards))
     catalogue = make_catalogue(counts, capacity, options.max_items, options.tail_buckets)
     _say(catalogue, options)
     items = _with_tail(source.items(catalogue.ids), catalogue.tail)
     write_ids(scratch, catalogue.ids)
     found = run([Write(scratch, shard, str(directory), shards, options.tail_buckets) for shard in range(shards)])
-    of_rows = sum((np.load(row_counts_path(scratch, shard)) for shard in range(shards)), np.zeros(len(items), np.int64))
-    write_catalogue(directory, items, of_rows)
+    counts = read_counts(scratch, shards)
+    write_catalogue(directory, items, counts.rows)
+    write_features(directory, EVENT_FEATURES, events.columns, counts.events)
+    write_features(directory, USER_FEATURES, users.columns, counts.users)
     return Prepared(directory, source.name, options.split, "", source.declared, tuple(found), options.tail_buckets)
+
+
+def _distinct(
+    source: SchemaSource | KnownSource, scratch: str, shards: int, most: int
+) -> tuple[DistinctRows, DistinctRows]:
+    """The distinct rows of features of events and of users; which of them each partition's are is left for Write."""
+    tables, numbers = {}, {}
+    for place in PLACES:
+        found = read_rows(distinct_path(scratch, place, shard) for shard in range(shards))
+        tables[place], numbers[place] = joined_rows(found, place, most)
+        require_kinds(tables[place], getattr(source.declared, place), place)
+    events, users = (tables[place] for place in PLACES)
+    for shard, of_partition in enumerate(zip(*numbers.values(), strict=True)):
+        content = pickle.dumps(Numbers((events.count, users.count), *of_partition))
+        numbers_path(scratch, shard).write_bytes(content)
+    return events, users
 
 
 def _say(catalogue: Catalogue, options: PrepareOptions) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from protos.errors import UserError
+import pyarrow as pa
+
 from trainer.config import FeaturesConfig
+from trainer.data.features import NONE
 from trainer.data.interactions import Interactions, Items
-from trainer.data.prepare.scatter import Scatter, Scattered, columns_of, write_pieces
+from trainer.data.prepare.arrange import PLACES, Lacking, Pieces
+from trainer.data.prepare.scatter import USER, Scatter, Scattered, events_of, named, write_pieces
 from trainer.data.prepare.tasks import Task
 from trainer.data.schema.events import refuse_nothing
-from trainer.data.schema.load import described_items, read_table
+from trainer.data.schema.judge import judge_absent
+from trainer.data.schema.load import MANY_ABSENT, described_items, read_table, refuse_empty
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import Report
 from trainer.data.schema.schema_file import read_schema
@@ -34,24 +38,24 @@ class SchemaSource:
 
     Args:
       path: of the schema.
-      with_context: whether features of events and users must be there, which records cannot hold.
+      with_context: whether features of events and users are kept.
 
     Raises:
-      UserError: a file is not found, or the schema declares such features.
+      UserError: a file is not found.
     """
 
     def __init__(self, path: str, with_context: bool) -> None:
         schema = read_schema(path)
-        if with_context and schema.declared.context:
-            raise UserError(
-                f"{path}: feature {schema.declared.context[0].name!r} is one of events or users, which prepared data"
-                " does not hold; --no_context leaves them out, and --data of trainer.task takes the schema itself"
+        if not with_context:
+            schema = dataclasses.replace(
+                schema, interactions=dataclasses.replace(schema.interactions, features=()), users=None
             )
-        interactions = dataclasses.replace(schema.interactions, features=())
-        self._schema = dataclasses.replace(schema, interactions=interactions, users=None)
-        self.name, self.declared = self._schema.name, self._schema.declared
-        self._report = Report(self._schema.max_bad_share, stop_at_once=True)
-        self._log = SourceReader("interactions", self._schema.interactions, self._report)
+        self._schema, self.name, self.declared = schema, schema.name, schema.declared
+        self._report = Report(schema.max_bad_share, stop_at_once=True)
+        self._log = SourceReader("interactions", schema.interactions, self._report)
+        # What says nothing of users need not be read.
+        has_traits = schema.users is not None and schema.users.features
+        self._users = SourceReader("users", schema.users, self._report) if has_traits else None
 
     @property
     def default_shards(self) -> int:
@@ -59,25 +63,41 @@ class SchemaSource:
         infos = [file.filesystem.get_file_info(file.path) for file in self._log.files]
         return _shards(sum(info.size or 0 for info in infos))
 
-    def scatter(self, scratch: str, num_partitions: int, run: RunTasks) -> tuple[str, ...]:
-        """Puts events into pieces by the partition of their user; the pieces, in the order of the log.
+    def scatter(self, scratch: str, num_partitions: int, run: RunTasks) -> Pieces:
+        """Puts events and rows of users into pieces by the partition of their user.
 
         Raises:
           UserError: a file cannot be read, or has no event; too many rows are bad.
         """
-        source = self._schema.interactions
         tasks = [
-            Scatter(scratch, number, source, file, self._schema.max_bad_share, num_partitions)
-            for number, file in enumerate(self._log.files)
+            Scatter(
+                *(scratch, number, reader.place, reader.source, file, self._schema.max_bad_share, num_partitions),
+                tuple(feature.name for feature in reader.source.features),
+            )
+            for reader in (self._log, self._users)
+            if reader is not None
+            for number, file in enumerate(reader.files)
         ]
-        pieces: list[str] = []
-        for found in run(tasks):
-            self._report.merge(found.report)
-            pieces += found.pieces
+        found = run(tasks)
+        for scattered in found:
+            self._report.merge(scattered.report)
         self._report.require_sound()
-        if not pieces:
+        pieces = {"interactions": [], "users": []}
+        for task, each in zip(tasks, found, strict=True):
+            pieces[task.place] += each.pieces
+        events, users = pieces.values()
+        if not events:
             refuse_nothing(self._log)
-        return tuple(pieces)
+        if self._users is not None and not users:
+            refuse_empty(self._users)
+        return Pieces(events, users)
+
+    def judge_users(self, lacking: Sequence[Lacking]) -> None:
+        """Notes a warning where many users of the log have no row in the table of users."""
+        if self._users is not None:
+            examples = [user for each in lacking for user in each.examples]
+            absent, users = (sum(getattr(each, name) for each in lacking) for name in ("absent", "users"))
+            judge_absent(examples, absent, users, self._users, MANY_ABSENT)
 
     def items(self, ids: tuple[str, ...]) -> Items:
         """What is known of these items.
@@ -92,9 +112,10 @@ class SchemaSource:
 
 
 class KnownSource(NamedTuple):
-    """Interactions in memory."""
+    """Interactions in memory, with or without features of events and users."""
 
     interactions: Interactions
+    with_context: bool
 
     @property
     def name(self) -> str:
@@ -103,17 +124,30 @@ class KnownSource(NamedTuple):
 
     @property
     def declared(self) -> FeaturesConfig:
-        """Those of items: records hold no others."""
-        return FeaturesConfig(items=self.interactions.declared.items)
+        """The features that the data declares."""
+        declared = self.interactions.declared
+        return declared if self.with_context else FeaturesConfig(items=declared.items)
 
     @property
     def default_shards(self) -> int:
         """By the number of events."""
         return _shards(_BYTES_AN_EVENT * len(self.interactions))
 
-    def scatter(self, scratch: str, num_partitions: int, run: RunTasks) -> tuple[str, ...]:
+    def scatter(self, scratch: str, num_partitions: int, run: RunTasks) -> Pieces:
         """Puts events into pieces; see SchemaSource."""
-        return tuple(write_pieces(columns_of(self.interactions), pathlib.Path(scratch) / "piece", num_partitions))
+        made = self.interactions
+        events = events_of(made, made.event_features if self.with_context else NONE)
+        traits = made.user_features if self.with_context else NONE
+        users = [{USER: pa.array(made.user_ids, pa.string())} | named(traits)] if traits else []
+        return Pieces(
+            *(
+                write_pieces(rows, pathlib.Path(scratch) / place, num_partitions)
+                for place, rows in zip(PLACES, (events, users), strict=True)
+            )
+        )
+
+    def judge_users(self, lacking: Sequence[Lacking]) -> None:
+        """Every user has a row."""
 
     def items(self, ids: tuple[str, ...]) -> Items:
         """What is known of these items."""
@@ -127,7 +161,7 @@ def source_of(data: str, with_context: bool) -> SchemaSource | KnownSource:
     Raises:
       UserError: it cannot be read.
     """
-    return SchemaSource(data, with_context) if is_schema(data) else KnownSource(load(data))
+    return SchemaSource(data, with_context) if is_schema(data) else KnownSource(load(data), with_context)
 
 
 def _shards(size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -148,19 +149,20 @@ def _judge_features(features: dict[str, pa.Array], reader: SourceReader) -> None
 
 def judge_rows(described: Described, reader: SourceReader, acting: list[str], least: float = 0.0) -> None:
     """Items or users of the log without a row, where more than a share of them have none."""
-    thing = reader.place[:-1]
     lacking = pc.invert(pc.is_in(pa.array(acting, pa.string()), described.ids))
     absent = pa.array(acting, pa.string()).filter(lacking)
-    if len(absent) > least * len(acting):
-        cure = f"Add rows to the table, or leave it: {_share(len(absent), acting)} have no features to the model"
-        if len(absent) == len(acting):
+    judge_absent(absent[:MOST_EXAMPLES].to_pylist(), len(absent), len(acting), reader, least)
+
+
+def judge_absent(examples: Sequence[str], absent: int, acting: int, reader: SourceReader, least: float) -> None:
+    """The same of how many of them have no row, and some that have none."""
+    if absent > least * acting:
+        cure = f"Add rows to the table, or leave it: {absent / acting:.1%} of those read have no features to the model"
+        if absent == acting:
             cure = f"Are the ids of `{reader.source.id}` written otherwise than those in the log?"
-        finding = Finding(
-            "no_row", reader.place, reader.source.id, f"no row for {_WITH_ARTICLE[thing]} of the log", cure, "warning"
-        )
-        reader.report.add(
-            finding, [Example("", None, repr(one)) for one in absent[:MOST_EXAMPLES].to_pylist()], len(absent)
-        )
+        message = f"no row for {_WITH_ARTICLE[reader.place[:-1]]} of the log"
+        finding = Finding("no_row", reader.place, reader.source.id, message, cure, "warning")
+        reader.report.add(finding, [Example("", None, repr(one)) for one in examples[:MOST_EXAMPLES]], absent)
 
 
 def judge_pair(described: Described, reader: SourceReader, acting: list[str]) -> None:
@@ -177,7 +179,3 @@ def judge_pair(described: Described, reader: SourceReader, acting: list[str]) ->
             "no_event", reader.place, reader.source.id, f"no event read of {thing}s of the table", cure, "warning"
         )
         reader.report.add(finding, _examples(reader, described, idle[:MOST_EXAMPLES], shown), len(idle))
-
-
-def _share(count: int, of: list[str]) -> str:
-    return f"{count / len(of):.1%} of those read"

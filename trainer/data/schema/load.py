@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,7 @@ from trainer.data.schema.spec import Schema, Table
 from trainer.data.schema.tables import Described, collect_table
 
 _LOG = logging.getLogger(__name__)
-_MANY = 0.1  # a table that lacks a larger share of what the log has may be of other ids
+MANY_ABSENT = 0.1  # a table that lacks a larger share of what the log has may be of other ids
 _GENRES, _TITLE = "genres", "title"
 
 
@@ -61,11 +62,21 @@ def read_table(place: str, source: Table | None, known: Sequence[str], report: R
     reader = SourceReader(place, source, report)
     described = collect_table(reader, known)
     if not report.rows[place]:
-        raise UserError(
-            f"{place}: no row in {', '.join(source.files)}; name files that have some, or leave {place} out"
-        )
-    judge_rows(described, reader, known, _MANY)
+        refuse_empty(reader)
+    judge_rows(described, reader, known, MANY_ABSENT)
     return described
+
+
+def refuse_empty(reader: SourceReader) -> NoReturn:
+    """Says that a table has no row.
+
+    Raises:
+      UserError: always.
+    """
+    place = reader.place
+    raise UserError(
+        f"{place}: no row in {', '.join(reader.source.files)}; name files that have some, or leave {place} out"
+    )
 
 
 def _built(schema: Schema, events: Events, items: Described | None, users: Described | None) -> Interactions:
