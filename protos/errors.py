@@ -89,7 +89,31 @@ def _heed_termination() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    _keep_signals_apart()
     threading.Thread(target=_lose_patience, args=(reader,), daemon=True).start()
+
+
+def _keep_signals_apart() -> None:
+    """Lets SIGTERM end a forked process, as it does without us: Python loses one that comes while it forks.
+
+    Nor does this process, whose pipe for signals the other one has, take it for its own.
+    """
+    masks: list[set[int]] = []
+
+    def give_back() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+
+    def begin_child() -> None:
+        signal.set_wakeup_fd(-1)
+        if signal.getsignal(signal.SIGTERM) is _terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        give_back()
+
+    os.register_at_fork(
+        before=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])),
+        after_in_parent=give_back,
+        after_in_child=begin_child,
+    )
 
 
 def _lose_patience(signals: int) -> None:

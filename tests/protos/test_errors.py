@@ -188,6 +188,25 @@ while True: time.sleep(0.1)"""
         assert process.wait(60) == 0
 
 
+def test_a_command_may_end_the_processes_it_has_forked_and_goes_on():
+    """Also those that have hardly begun: a signal that came while they were forked is not lost."""
+    body = """\
+import protos.errors
+protos.errors._PATIENCE_SECONDS = 0.2
+codes = []
+for delay in [0] * 40 + [0.02] * 5:
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(100,), daemon=True)
+    child.start()
+    time.sleep(delay)
+    child.terminate()
+    child.join(10)
+    codes.append(child.exitcode)
+time.sleep(0.5)
+print(set(codes))"""
+    ended = ran(body)
+    assert (ended.returncode, ended.stdout) == (0, "{-15}\n")
+
+
 @pytest.mark.parametrize(("argv", "said"), [("-m", "interrupted\n"), ("mine.py", "Traceback")])
 def test_an_interrupt_while_a_command_is_imported_is_a_line_and_a_library_leaves_hooks_alone(argv, said):
     body = f"import sys; sys.argv[0] = {argv!r}; import protos; raise KeyboardInterrupt"
