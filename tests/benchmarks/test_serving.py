@@ -91,6 +91,7 @@ def test_every_system_gets_the_same_queries_in_every_round():
     assert times["one"].p50_ms <= times["one"].p95_ms <= times["one"].p99_ms
 
 
+@pytest.mark.long
 def test_the_command_measures_every_system_of_a_small_world(tmp_path):
     flags = ["--items=600", "--postings_per_code=300", "--peers", "brute_force", "--rounds=1", "--singles=16"]
     command = [sys.executable, "-m", "benchmarks.serving", *flags]

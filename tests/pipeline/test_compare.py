@@ -105,7 +105,7 @@ def test_the_picture_is_one(seeds_output):
     assert (seeds_output / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_served_rows_tell_of_their_index(served_output):
     rows = {row["model"]: row for row in rows_of(served_output)}
     ways = ["sparcode_sparse", "sparcode_completed", "sparcode_rescored"]
@@ -120,7 +120,7 @@ def test_served_rows_tell_of_their_index(served_output):
     assert rows["sparcode_sparse"]["ndcg@50"] != rows["sparcode_sparse" + SHORT_LISTS]["ndcg@50"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_ratio_is_of_the_way_that_validates_best(served_output):
     rows = {row["model"]: row for row in rows_of(served_output)}
     ways = ("sparcode_completed", "sparcode_sparse", "sparcode_rescored")
@@ -129,7 +129,7 @@ def test_the_ratio_is_of_the_way_that_validates_best(served_output):
     assert value.startswith(f"{rows[best]['ndcg@50'] / rows['two_tower']['ndcg@50']:.4f} ± ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_models_that_only_a_comparison_trains(tmp_path):
     names = ["segments", "item_knn", "ease", "distilled_two_tower", "late_interaction", "all_to_all"]
     rows = run(tmp_path, "--models", ",".join(reversed(names)), "--seeds", "3")

@@ -52,7 +52,7 @@ def rows_of(output: pathlib.Path) -> list[dict]:
     return json.loads((output / "curves.json").read_text())["points"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_size_is_served_in_every_way_with_the_bytes_of_its_files(trained, output, tmp_path):
     rows = rows_of(output)
     assert [(row["postings_per_code"], row["score_bits"], row["sums"]) for row in rows] == [
@@ -65,7 +65,7 @@ def test_every_size_is_served_in_every_way_with_the_bytes_of_its_files(trained, 
     assert [row["index_bytes"] for row in rows[:3]] == [lists, lists + block, lists]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_served_without_loss_it_is_the_model_itself(trained, output):
     whole = {row["sums"]: row for row in rows_of(output) if row["score_bits"] == 32}
     for metric in ("recall@50", "ndcg@50"):
@@ -74,7 +74,7 @@ def test_served_without_loss_it_is_the_model_itself(trained, output):
         assert all(row[f"{metric}_error"] > 0 for row in rows_of(output))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_four_files_say_the_same(output):
     rows = rows_of(output)
     with (output / "curves.csv").open(newline="") as file:
@@ -102,7 +102,7 @@ def test_losses_are_of_pairs_in_percent_of_lists_of_floats():
     assert alone["completed_loss_percent"] is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_data_of_another_model_are_refused(trained, tmp_path):
     with pytest.raises(UserError, match=r"has a catalogue of \d+ items, the training part of --data \d+, and they"):
         main(["--model", str(trained[0]), "--data", f"{SMALL}5", "--output", str(tmp_path / "out")])

@@ -17,6 +17,7 @@ def output(tmp_path_factory):
     return directory
 
 
+@pytest.mark.long
 def test_metrics_hold_every_figure(output):
     metrics = json.loads((output / "metrics.json").read_text())
     assert set(metrics["rows"]) == set(demo.TABLE)
@@ -31,12 +32,14 @@ def test_metrics_hold_every_figure(output):
     assert "train SparCode" in metrics["seconds"]
 
 
+@pytest.mark.long
 def test_serving_what_was_trained_costs_no_accuracy(output):
     rows = json.loads((output / "metrics.json").read_text())["rows"]
     # Lists of 1,000 hold the whole catalogue here: only the 8 bits of the block are between the two.
     assert rows["sparcode_served"]["ndcg@50"] == pytest.approx(rows["sparcode"]["ndcg@50"], rel=0.03)
 
 
+@pytest.mark.long
 def test_the_artifacts_of_each_room_are_there(output):
     for name in ("sparcode/export", "index"):
         assert (output / name / "manifest.json").is_file()

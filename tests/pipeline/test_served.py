@@ -127,7 +127,6 @@ def random_model(parts: Split) -> SparCode:
     return model
 
 
-@pytest.mark.slow
 def test_from_data_to_answers_it_is_the_training_model(tmp_path):
     parts = split(load(DATA))
     model = random_model(parts)

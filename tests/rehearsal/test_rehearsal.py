@@ -18,7 +18,7 @@ from tests.rehearsal.pace import Pace
 from tests.rehearsal.script import Script, WentWrong
 from tests.rehearsal.versions import DAMAGED, GOOD, NEXT, damage, publish_tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 README = (K8S / "README.md").read_text()
 
 

@@ -85,6 +85,7 @@ def test_a_teacher_of_several_members_teaches_their_mean():
         np.testing.assert_allclose(getattr(found, name), np.mean(parts, axis=0), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_training_gives_members_of_different_seeds_and_takes_up_where_it_stopped(tmp_path):
     config = small_config(memory=MEMORY, training={"num_members": 2, "epochs": 2})
     trained = task.train(walks_split(), config, tmp_path)

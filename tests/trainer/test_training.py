@@ -95,7 +95,7 @@ def newest_step(job_dir: pathlib.Path) -> int:
     return int(tf.train.latest_checkpoint(str(job_dir / "checkpoints")).rsplit("-", 1)[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_process_killed_by_a_signal_resumes(tmp_path):
     command = [sys.executable, "-m", "trainer.task", "--data", "synthetic:users=60,items=80,interactions=2000,seed=1",
                "--training.epochs", "6", "--training.deterministic", "true", "--quantizer.num_codewords", "8",
