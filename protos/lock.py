@@ -1,4 +1,4 @@
-"""One process at a time in a directory."""
+"""One process at a time in a directory, or one that changes a file and none that reads it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,37 @@ def lock(directory: pathlib.Path, held: str) -> TextIO:
       UserError: another process has the lock.
       OSError: the directory cannot be written.
     """
-    file = (directory / "lock").open("w")
+    return _locked((directory / "lock").open("w"), fcntl.LOCK_EX, held, needed=True)
+
+
+def lock_readers(path: pathlib.Path, held: str) -> TextIO:
+    """Keeps `lock_writer` from a file, as any number of readers may, until what is given back is closed.
+
+    Raises:
+      UserError: the file is locked by a writer.
+    """
+    return _locked(path.open(), fcntl.LOCK_SH, held)
+
+
+def lock_writer(path: pathlib.Path, held: str) -> TextIO:
+    """Keeps readers and other writers from a file until what is given back is closed.
+
+    Raises:
+      UserError: the file is locked.
+      OSError: it cannot be written.
+    """
+    return _locked(path.open("r+"), fcntl.LOCK_EX, held)
+
+
+def _locked(file: TextIO, kind: int, held: str, needed: bool = False) -> TextIO:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
         raise UserError(held) from error
+    except OSError:
+        if needed:
+            file.close()
+            raise
+        # A file system without locks: what it holds can be read and replaced all the same.
     return file

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from protos.artifact import MANIFEST
 from protos.errors import UserError
+from protos.lock import lock_readers
 from trainer.config import Config
 from trainer.data.features import FeatureColumns
 from trainer.data.prepared import BEGINS, EVENTS, ROWS, TRAITS, USER, Prepared
@@ -43,9 +45,17 @@ class _User(NamedTuple):
 
 
 class PreparedData:
-    """The TrainingData (trainer/training_data.py) of a prepared directory; memory holds the catalogue and samples."""
+    """The TrainingData (trainer/training_data.py) of a prepared directory; memory holds the catalogue and samples.
+
+    While there is one, the directory cannot be prepared anew.
+
+    Raises:
+      UserError: the directory is being prepared anew.
+    """
 
     def __init__(self, prepared: Prepared) -> None:
+        message = f"{prepared.directory} is being prepared anew; start again when that has ended"
+        self._lock = lock_readers(prepared.directory / MANIFEST, message)
         self.prepared, self.catalogue, self.declared = prepared, prepared.catalogue(), prepared.declared
         self._columns = prepared.columns()
 

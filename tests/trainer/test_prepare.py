@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from protos.artifact import MANIFEST, read_manifest
 from protos.errors import UserError
+from protos.lock import lock_writer
 from tests.support.own_data import write, write_schema
 from trainer.data import load, split
 from trainer.data.__main__ import main
@@ -214,6 +215,20 @@ def test_what_is_no_prepared_data_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match=r"--output .*out exists and holds no prepared data"):
         main(["prepare", "--data", "synthetic", "--output", str(tmp_path / "out")])
     assert (tmp_path / "out" / "mine.txt").exists()
+
+
+def test_what_a_run_reads_is_not_replaced_under_it(tmp_path):
+    schema = schema_of(tmp_path, walks())
+    data = prepared(schema, tmp_path / "out", num_shards=1)
+    before = shards(tmp_path / "out")
+    with pytest.raises(UserError, match=r"--output .*out is read by a run"):
+        prepared(schema, tmp_path / "out", num_shards=2)
+    assert shards(tmp_path / "out") == before
+    found = read_prepared(tmp_path / "out")
+    del data
+    with lock_writer(tmp_path / "out" / MANIFEST, ""), pytest.raises(UserError, match="out is being prepared anew"):
+        PreparedData(found)
+    assert len(prepared(schema, tmp_path / "out", num_shards=2).prepared.shards) == 2
 
 
 def test_shards_that_are_cut_short_or_gone_are_found(tmp_path):

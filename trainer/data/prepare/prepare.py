@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pathlib
 import pickle
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from protos.artifact import new_artifact, write_manifest
+from protos.artifact import MANIFEST, new_artifact, write_manifest
 from protos.beam.options import beam_options, quiet_beam
 from protos.errors import UserError
+from protos.lock import lock_writer
 from trainer.data.interactions import Items
 from trainer.data.prepare.arrange import PLACES, Arrange, counts_path, distinct_path, write_piece_names
 from trainer.data.prepare.distinct import DistinctRows, joined_rows, read_rows, require_kinds
@@ -55,7 +57,7 @@ def prepare(options: PrepareOptions, beam_flags: Sequence[str] = ()) -> Prepared
     runner = beam_options(beam_flags, [*own_names(), "no_context"], "the preparation")
     _require_replaceable(options.output)
     source = source_of(options.data, options.context)
-    with new_artifact(options.output.absolute()) as directory:
+    with _unread(options.output), new_artifact(options.output.absolute()) as directory:
         prepared = _prepare(source, options, runner, directory)
         shutil.rmtree(directory / _SCRATCH)
         write_manifest(directory, FORMAT, **manifest_fields(prepared))
@@ -126,6 +128,18 @@ def _with_tail(items: Items, tail: tuple[str, ...]) -> Items:
     removed = pa.array([False] * len(items) + [True] * len(tail))
     genres = items.genres + ((),) * len(tail)
     return Items(items.item_id + tail, items.title + tail, genres, features | {REMOVED: removed})
+
+
+def _unread(output: pathlib.Path) -> contextlib.AbstractContextManager:
+    """While the block runs, nobody begins to read what is there and will be replaced; nobody is reading it now.
+
+    Raises:
+      UserError: a run is reading it, or another preparation is at work.
+    """
+    if not is_prepared(output):
+        return contextlib.nullcontext()
+    message = f"--output {output} is read by a run, or being prepared; wait for its end, or give another directory"
+    return lock_writer(output / MANIFEST, message)
 
 
 def _require_replaceable(output: pathlib.Path) -> None:

@@ -146,8 +146,11 @@ def _users(arranged: Arranged, known: pa.Array, tail_buckets: int, numbers: Numb
 
 def _record(events: UserEvents) -> bytes:
     lists = {
-        **{ROWS: events.rows.tolist(), TIMES: events.times.tolist(), BEGINS: events.begins},
-        **{EVENTS: events.events.tolist(), TRAITS: [events.traits]},
+        ROWS: events.rows.tolist(),
+        TIMES: events.times.tolist(),
+        BEGINS: events.begins,
+        EVENTS: events.events.tolist(),
+        TRAITS: [events.traits],
     }
     features = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for name, values in lists.items()}
     features[USER] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[events.user.encode()]))
