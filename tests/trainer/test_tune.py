@@ -22,6 +22,7 @@ from tests.support.models import small_config, small_model
 from trainer import config as configuration
 from trainer.model import SparCode
 from trainer.tune.__main__ import main
+from trainer.tune.results import ranked
 from trainer.tune.store import Store
 from trainer.tune.trial import PRUNER, Pruning, data
 from trainer.two_tower import TwoTower
@@ -257,3 +258,15 @@ def test_epochs_with_codes_are_compared_with_none(active, tmp_path):
     callback.set_model(small_model(small_config(), SparCode, active=active))
     assert epochs_until_pruned(callback, [0.01] * 8) == (None if active else 4)
     assert len(study.trials[-1].intermediate_values) == (0 if active else 4)
+
+
+def test_finalists_are_compared_by_as_many_seeds_as_all_of_them_have():
+    study = optuna.create_study(direction="maximize")
+    for score in (0.30, 0.31, 0.29, 0.2):
+        study.add_trial(create_trial(value=score))
+    for seed, score in ((1, 0.34), (2, 0.1)):
+        study.set_user_attr(f"trial 0 with seed {seed}", score)
+    assert [trial.number for trial in ranked(study)] == [1, 0, 2, 3]  # by their own seeds
+    for number in (1, 2):
+        study.set_user_attr(f"trial {number} with seed 1", 0.3)
+    assert [trial.number for trial in ranked(study)] == [0, 1, 2, 3]  # 0.32, 0.305, 0.295

@@ -40,7 +40,10 @@ def state_of(trial: FrozenTrial) -> str:
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
     """Complete trials, the best first: the finalists by their mean over seeds, then the others by their one score."""
     trials = complete(study.trials)
-    means = {trial.number: statistics.fmean(scores_of_seeds(study, trial)) for trial in finalists(trials)}
+    scores = {trial.number: scores_of_seeds(study, trial) for trial in finalists(trials)}
+    # A later call may ask for fewer seeds: what is compared is the mean over as many.
+    common = min(map(len, scores.values()), default=1)
+    means = {number: statistics.fmean(of_seeds[:common]) for number, of_seeds in scores.items()}
     return sorted(trials, key=lambda trial: -means.get(trial.number, float("-inf")))
 
 

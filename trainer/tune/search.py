@@ -165,8 +165,8 @@ def finalists(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 def scores_of_seeds(study: optuna.Study, trial: FrozenTrial) -> list[float]:
     """NDCG@50 of a trial with each seed that it was trained with, its own first; 0 where training failed."""
-    further = {name: score for name, score in study.user_attrs.items() if name.startswith(_seed_key(trial.number, ""))}
-    return [trial.value, *further.values()]
+    further = [name for name in study.user_attrs if name.startswith(_seed_key(trial.number, ""))]
+    return [trial.value, *(study.user_attrs[name] for name in sorted(further, key=lambda name: (len(name), name)))]
 
 
 def _seed_key(number: int, seed: Any) -> str:
