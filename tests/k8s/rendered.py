@@ -16,7 +16,8 @@ Resource = dict[str, Any]
 SERVING = [f"overlays/{name}" for name in ("dev", "prod", "canary", "canary-live", "sharded", "baked", "bucket")]
 PIPELINES = ["pipeline", "overlays/sharded/pipeline"]  # each with the volumes of its namespace
 JOBS = ["pipeline/jobs", "overlays/sharded/jobs"]
-APPLIED = [*SERVING, *PIPELINES, *JOBS, "monitoring", "monitoring/probe"]
+WORKERS = "pipeline/workers"
+APPLIED = [*SERVING, *PIPELINES, *JOBS, WORKERS, "monitoring", "monitoring/probe"]
 
 
 @functools.cache
