@@ -130,8 +130,12 @@ def _require_finished(job_dir: pathlib.Path, config: Config, kind: str) -> None:
     for number in range(config.training.num_members):
         directory = member_directory(job_dir, number, config.training.num_members)
         newest = tf.train.latest_checkpoint(str(directory / "checkpoints"))
-        finished = newest and tf.train.load_variable(newest, "state/finished/.ATTRIBUTES/VARIABLE_VALUE")
-        if not finished:
+        if newest is None:
+            raise UserError(
+                f"{directory} has no checkpoints: nothing was trained there, or they were removed, as trainer.tune does"
+                f" but for its best few; run trainer.task --job-dir {job_dir} to its end"
+            )
+        if not tf.train.load_variable(newest, "state/finished/.ATTRIBUTES/VARIABLE_VALUE"):
             raise UserError(f"the run in {directory} is not finished; run trainer.task --job-dir {job_dir} to its end")
     has_codes = kind == SparCode.__name__ and config.quantizer.structure != "none"
     if has_codes and not (job_dir / "export" / "manifest.json").is_file():

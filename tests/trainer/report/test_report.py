@@ -211,6 +211,8 @@ def test_what_cannot_be_reported_is_named_before_any_work(job_dir, data, tmp_pat
     other.write_text("".join(f"u{user} i{step}\n" for user in range(3) for step in range(5)))
     not_exported = tmp_path / "not_exported"
     shutil.copytree(job_dir, not_exported, ignore=shutil.ignore_patterns("export"))
+    cleared = tmp_path / "cleared"
+    shutil.copytree(job_dir, cleared, ignore=shutil.ignore_patterns("export", "checkpoints"))
     forgetful = tmp_path / "forgetful"
     shutil.copytree(job_dir, forgetful, ignore=shutil.ignore_patterns("origin.json"))
     moved = shutil.copytree(job_dir, tmp_path / "moved")
@@ -225,6 +227,7 @@ def test_what_cannot_be_reported_is_named_before_any_work(job_dir, data, tmp_pat
     for flags, message in (
         (["--job-dir", tmp_path], "has no config.yaml"),
         (["--job-dir", unfinished(job_dir, tmp_path / "unfinished")], "is not finished"),
+        (["--job-dir", cleared], "has no checkpoints: nothing was trained there, or they were removed"),
         (["--job-dir", not_exported], "trained but not exported"),
         (["--job-dir", moved], r"gone.csv.* does not exist.*where the data has moved, --data says where"),
         (["--job-dir", forgetful], "does not remember its data"),
