@@ -99,6 +99,7 @@ def test_other_data_or_another_split_is_refused(run, tmp_path):
         task.main(["--data", str(run / "prepared"), "--job-dir", str(run), "--data.split", "leave_last_out"])
 
 
+@pytest.mark.long
 def test_features_of_events_and_users_are_trained_on_and_asked_for(tmp_path):
     data_command(
         ["prepare", "--data", str(schema_of(tmp_path)), "--output", str(tmp_path / "prepared"), "--num_shards", "2"]

@@ -40,6 +40,7 @@ def export(tmp_path_factory):
     return directory
 
 
+@pytest.mark.long
 def test_nothing_fails_while_versions_are_swapped(servable, export, tmp_path):
     flags = ["--servable", servable, "--export", export, "--json", tmp_path / "figures.json"]
     flags += ["--minutes", "0.25", "--rate", "20", "--swaps", "2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.support import workers
@@ -36,6 +37,7 @@ def assert_same_checkpoint(found: pathlib.Path, expected: pathlib.Path) -> None:
             )
 
 
+@pytest.mark.long
 def test_two_devices_are_as_one(tmp_path):
     flags = ["--strategy", "mirrored", "--devices", "CPU:0,CPU:1"]
     process = workers.start([COMMAND, str(tmp_path), *flags], tmp_path / "log")
