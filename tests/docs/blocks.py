@@ -1,4 +1,4 @@
-"""The shell commands of the documentation.
+"""The shell commands of the documentation, and its Python, which tests/serving/test_sharded_client.py runs.
 
 A block of commands begins with ```sh and is run as it stands. One that cannot be run where the tests are
 has one more word on that line, which says why: a key of NOT_RUN.
@@ -35,8 +35,8 @@ class Block(NamedTuple):
         return f"{self.page}:{self.line}"
 
 
-def blocks_of(page: str) -> list[Block]:
-    """All of a page, in order."""
+def blocks_of(page: str, wanted: str = "sh") -> list[Block]:
+    """All of a page in a language, in order."""
     text = (ROOT / page).read_text()
     found = [(text.count("\n", 0, match.start()) + 2, *match.groups()) for match in _FENCE.finditer(text)]
-    return [Block(page, line, mark, commands) for line, language, mark, commands in found if language == "sh"]
+    return [Block(page, line, mark, commands) for line, language, mark, commands in found if language == wanted]

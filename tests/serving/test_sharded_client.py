@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 import socket
 
@@ -20,6 +21,7 @@ from serving.listening import format_address
 from serving.retrieval import AnswerOptions
 from serving.server import EmbeddedServer
 from serving.shards import Shard
+from tests.docs.blocks import PAGES, blocks_of
 from tests.serving.worlds import PRUNED, World, ids_of
 from tests.support.exports import item_ids, random_histories
 
@@ -174,3 +176,15 @@ def test_the_manifest_says_which_shard_of_which_index(shards):
     assert len({manifest["fingerprint"] for manifest in manifests}) == 3
     made = json.loads((shards.whole.index / MANIFEST).read_text())
     assert sum(manifest["postings"] for manifest in manifests) == made["postings"]
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks_of(page, "python")], ids=str)
+def test_the_documentations_python_prints_answers(block, shards, capsys):
+    """As it stands, but for addresses and deadlines."""
+    text = re.sub(r"timeout=[\d.]+", f"timeout={TIMEOUT}", block.text)
+    text = re.sub(r'\["shard-0:8500".*?\]', repr(shards.addresses), text).replace(
+        "dns:///sparcode:8500", shards.addresses[0]
+    )
+    assert ":8500" not in text
+    exec(compile(text, str(block), "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == (3 if "for answer in" in text else 1)
