@@ -114,6 +114,16 @@ def test_queries_bring_what_they_bring_from_memory(both):
     assert brought(found) == brought(parts)
 
 
+def test_what_was_prepared_is_said(both):
+    data, _, _ = both
+    events, users = data.prepared.summary().splitlines()[2:]
+    assert (
+        events
+        == f"event features: device, tags, price, score, weight; {len(data.columns().event_counts)} distinct rows"
+    )
+    assert users == "user features: land, face, job; 7 distinct rows"
+
+
 def test_counts_are_of_training_events_and_of_users(both):
     data, parts, _ = both
     columns = data.columns()

@@ -123,15 +123,23 @@ class Prepared:
         return Items(tuple(ids), tuple(titles), tuple(map(tuple, genres)), columns)
 
     def summary(self) -> str:
-        """Two lines for people: what there is, and the parts of the split."""
+        """Lines for people: what there is, the parts of the split, and what features events and users have."""
         items = pq.read_metadata(self.directory / CATALOGUE).num_rows - self.tail_buckets
         parts = ", ".join(f"{self.total(part):,} {part}" for part in ("train", "validation", "test"))
         tail = f", {self.tail_buckets:,} rows for the tail" if self.tail_buckets else ""
         return (
             f"{self.name}: {self.total('users'):,} users, {items:,} items{tail}, in {len(self.shards)} shards\n"
             f"{self.method} split: {parts} events; {self.total('unknown_tests'):,} test events are of items that are"
-            " not in the catalogue"
+            f" not in the catalogue{self._described(EVENT_FEATURES)}{self._described(USER_FEATURES)}"
         )
+
+    def _described(self, name: str) -> str:
+        path = self.directory / f"{name}.parquet"
+        if not path.exists():
+            return ""
+        found = pq.read_metadata(path)
+        columns = ", ".join(found.schema.to_arrow_schema().names)
+        return f"\n{name.replace('_', ' ')}: {columns}; {found.num_rows:,} distinct rows"
 
 
 def is_prepared(path: str | os.PathLike[str]) -> bool:
