@@ -19,9 +19,10 @@ Turns a log into a directory that `python -m trainer.task --data DIR` trains fro
 as records in shards, split into training, validation and test, and the catalogue. It is for logs that are larger than
 memory; of smaller ones, --data takes the schema itself, and both see the same sequences.
 
-Memory is that of a batch of rows, of one of the shards, and of the catalogue, however many events there are. Items are
-counted in one pass: the most frequent --max_items have rows of their own. All others are left out of training, or, with
---tail_buckets, hashed into rows that they share: those say something in a history and are never recommended.
+Memory is that of a batch of rows, of one of the shards, of the catalogue, and of what features of events and users make
+in distinct rows, however many events there are. Items are counted in one pass: the most frequent --max_items have rows
+of their own. All others are left out of training, or, with --tail_buckets, hashed into rows that they share: those say
+something in a history and are never recommended.
 """
 EPILOG = """\
 Every other option goes to Apache Beam. By default the work is done in this process;
