@@ -20,7 +20,7 @@ demo: install  ## Train, index, serve and evaluate; DATA=DIRECTORY or DATA=synth
 	$(PY) -m pipeline.demo $(if $(DATA),--data "$(DATA)") --output build/demo
 
 test: install  ## Run the tests; ARGS="-k words tests/serving" some of them, WORKERS=0 in one process.
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: install  ## Run every command of README.md and docs/ on small data; ARGS="-k serving" those of a page.
 	$(PY) -m pytest -s -m commands tests/docs $(ARGS)
