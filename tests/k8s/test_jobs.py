@@ -13,15 +13,15 @@ import yaml
 from beam_index.options import parse
 from pipeline.publishing.options import parse as parse_publish
 from pipeline.publishing.runs import Runs
-from tests.k8s.rendered import SERVING, Pod, flags, of_kind, pods, servers
+from tests.k8s.rendered import SERVING, WORKERS, Pod, flags, of_kind, pods, servers
 from tests.k8s.tools import K8S, ROOT, run
 
 LOCK = ROOT / "requirements" / "flink" / "lock.sha256"
 
 
-def job(name: str) -> Pod:
+def job(name: str, place: str = "pipeline/jobs") -> Pod:
     """A job by its name."""
-    (found,) = (pod for pod in pods("pipeline/jobs") if pod.owner["metadata"]["name"] == f"sparcode-{name}")
+    (found,) = (pod for pod in pods(place) if pod.owner["metadata"]["name"] == f"sparcode-{name}")
     return found
 
 
@@ -31,9 +31,16 @@ def flink(part: str) -> Pod:
     return found
 
 
-@pytest.mark.parametrize(("name", "module"), [("train", "trainer.task"), ("export", "serving.export")])
-def test_the_command_knows_the_flags(name: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (container,) = job(name).containers
+@pytest.mark.parametrize(
+    ("place", "name", "module"),
+    [
+        ("pipeline/jobs", "train", "trainer.task"),
+        ("pipeline/jobs", "export", "serving.export"),
+        (WORKERS, "train", "trainer.task"),
+    ],
+)
+def test_the_command_knows_the_flags(place: str, name: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (container,) = job(name, place).containers
     assert container["command"] == ["python", "-m", module]
     with pytest.raises(SystemExit):
         importlib.import_module(module).main(["--help"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-
 import pytest
 
 from protos.errors import Exit
@@ -17,18 +14,10 @@ def job() -> Pod:
     return found
 
 
-def test_the_command_knows_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
-    (container,) = job().containers
-    assert container["command"] == ["python", "-m", "trainer.task"]
-    with pytest.raises(SystemExit):
-        importlib.import_module("trainer.task").main(["--help"])
-    assert {f"--{flag}" for flag in flags(container)} <= set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
-    assert flags(container)["strategy"] == "multi_worker"
-
-
 def test_every_worker_is_told_who_it_is_by_names_that_the_service_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, name = job().owner["spec"], job().owner["metadata"]["name"]
     (service,), (container,) = of_kind(WORKERS, "Service"), job().containers
+    assert flags(container)["strategy"] == "multi_worker"
     (index, config) = (entry for entry in container["env"] if entry["name"] in ("WORKER", VARIABLE))
     assert index["valueFrom"]["fieldRef"]["fieldPath"].endswith("['batch.kubernetes.io/job-completion-index']")
     assert spec["completionMode"] == "Indexed"
