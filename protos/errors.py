@@ -98,20 +98,19 @@ def _keep_signals_apart() -> None:
 
     Nor does this process, whose pipe for signals the other one has, take it for its own.
     """
-    masks: list[set[int]] = []
 
-    def give_back() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+    def hold(how: int) -> None:
+        signal.pthread_sigmask(how, [signal.SIGTERM])
 
     def begin_child() -> None:
         signal.set_wakeup_fd(-1)
         if signal.getsignal(signal.SIGTERM) is _terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        give_back()
+        hold(signal.SIG_UNBLOCK)
 
     os.register_at_fork(
-        before=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])),
-        after_in_parent=give_back,
+        before=lambda: hold(signal.SIG_BLOCK),
+        after_in_parent=lambda: hold(signal.SIG_UNBLOCK),
         after_in_child=begin_child,
     )
 

@@ -57,7 +57,7 @@ class PreparedData:
         message = f"{prepared.directory} is being prepared anew; start again when that has ended"
         self._lock = lock_readers(prepared.directory / MANIFEST, message)
         self.prepared, self.catalogue, self.declared = prepared, prepared.catalogue(), prepared.declared
-        self._columns = prepared.columns()
+        self._columns = prepared.columns(self.catalogue)
 
     def counts(self) -> np.ndarray:
         """`[I]` training events of each row of the catalogue."""

@@ -109,12 +109,12 @@ class Prepared:
         """`[I]` training events of each row of the catalogue."""
         return np.load(self.directory / COUNTS)
 
-    def columns(self) -> FeatureColumns:
-        """Columns of items, and of the distinct events and users."""
+    def columns(self, catalogue: Items) -> FeatureColumns:
+        """Columns of `catalogue`, which has been read, and of the distinct events and users."""
         (events, event_counts), (users, user_counts) = (
             _read_features(self.directory, name) for name in (EVENT_FEATURES, USER_FEATURES)
         )
-        return FeatureColumns(self.catalogue().columns(), events, users, event_counts, user_counts)
+        return FeatureColumns(catalogue.columns(), events, users, event_counts, user_counts)
 
     def catalogue(self) -> Items:
         """The items by row; those that buckets stand for, last, are marked in the column `removed`."""

@@ -14,13 +14,13 @@ from trainer.data.features import Columns
 from trainer.data.interactions import Interactions
 from trainer.data.prepare.hashing import buckets
 from trainer.data.prepare.tasks import Task, whole_file
-from trainer.data.schema.columns import id_column
 from trainer.data.schema.events import Events, SoundEvents, sound_events
 from trainer.data.schema.files import DataFile
 from trainer.data.schema.judge import judge_times
 from trainer.data.schema.reading import SourceReader
 from trainer.data.schema.report import Report
 from trainer.data.schema.spec import InteractionSource, Table
+from trainer.data.schema.tables import table_rows
 from trainer.data.schema.values import MICROS
 
 USER, ITEM, TIME = "user", "item", "micros"
@@ -109,11 +109,8 @@ def _as_events(kept: SoundEvents) -> Events:
 
 def _users(reader: SourceReader) -> Iterator[tuple[Columns, Columns]]:
     """The rows of a table that have an id; others are reported."""
-    for part in reader.parts():
-        ids = id_column(reader, part, reader.source.id)
-        reader.report.bad_rows[reader.place] += ids.null_count
-        features = {name: column.filter(ids.is_valid()) for name, column in reader.features(part).items()}
-        yield {USER: ids.drop_null()}, features
+    for _, ids, features in table_rows(reader):
+        yield {USER: ids.drop_null()}, {name: column.filter(ids.is_valid()) for name, column in features.items()}
 
 
 def events_of(interactions: Interactions, features: Columns) -> Iterator[Columns]:

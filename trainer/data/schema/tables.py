@@ -50,10 +50,7 @@ def collect_table(reader: SourceReader, known: Sequence[str] | None = None) -> D
     repeated: list[tuple[int, int]] = []
     wanted = None if known is None else pa.array(known, pa.string())
     ids, titles, features, places = [], [], [], []
-    for part in reader.parts():
-        part_ids = id_column(reader, part, table.id)
-        reader.report.bad_rows[reader.place] += part_ids.null_count
-        part_features = reader.features(part)
+    for part, part_ids, part_features in table_rows(reader):
         part_titles = _titles(reader, part)
         chosen = np.asarray(part_ids.is_valid() if wanted is None else pc.is_in(part_ids, wanted, skip_nulls=True))
         fresh = np.array(list(_fresh(part_ids, chosen, part, seen, repeated)), np.int64)
@@ -68,6 +65,18 @@ def collect_table(reader: SourceReader, known: Sequence[str] | None = None) -> D
         joined(features, reader.place),
         *(np.array(files), np.array(rows), repeated),
     )
+
+
+def table_rows(reader: SourceReader) -> Iterator[tuple[Part, pa.Array, dict[str, pa.Array]]]:
+    """The rows of a table, some at a time, with their ids and features; rows without an id, null, are reported.
+
+    Raises:
+      UserError: a file cannot be read.
+    """
+    for part in reader.parts():
+        ids = id_column(reader, part, reader.source.id)
+        reader.report.bad_rows[reader.place] += ids.null_count
+        yield part, ids, reader.features(part)
 
 
 def _fresh(
